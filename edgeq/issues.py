@@ -95,6 +95,10 @@ ISSUE_KINDS: dict[str, IssueKind] = {
         "note", "constants behind a layer that should be part of its weights"
     ),
     "convert.input_narrowed": IssueKind("note", "an input's range cut for finer steps"),
+    "convert.wide_inputs": IssueKind("note", "inputs kept float32 in front of unlike features"),
+    "convert.wide_outputs": IssueKind("note", "outputs kept float32 behind unlike parts"),
+    "convert.narrow_inputs": IssueKind("warning", "features lost in the step of an integer input"),
+    "convert.narrow_outputs": IssueKind("warning", "a part lost in the step of an integer output"),
     "convert.int4_convolutions": IssueKind("note", "convolutions with INT4 weights are slower"),
     "convert.constant_tensors": IssueKind("note", "ranges estimated for tensors that stayed zero"),
     "convert.no_corrections": IssueKind("note", "no layer was corrected after quantization"),

@@ -1,4 +1,4 @@
-"""A float model with one input rounded to INT8: what that input's range alone costs."""
+"""A float model with one tensor rounded to INT8: what that tensor's range alone costs."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from edgeq.tflite.versions import version
 
 
 def round_input(content: bytes, index: int, limit: Limit) -> bytes:
-    """The model with QUANTIZE and DEQUANTIZE between an input and its readers.
+    """The model with QUANTIZE and DEQUANTIZE between a tensor and its readers.
 
     Args:
         content: a float flatbuffer.
-        index: the input's tensor in the main subgraph.
+        index: an input, or a computed tensor, of the main subgraph.
         limit: the range that the 255 steps cover, in real units.
     """
     tree = flatbuffer.parse(content, "the float model")
     graph = tree.subgraphs[0]
     first = len(graph.tensors)
+    made_at = [n for n, op in enumerate(graph.operators) if index in flatbuffer.indices(op.outputs)]
+    place = made_at[0] + 1 if made_at else 0
     for operator in graph.operators:
         read = flatbuffer.indices(operator.inputs)
         operator.inputs = np.array([first + 1 if i == index else i for i in read], np.int32)
@@ -38,5 +40,5 @@ def round_input(content: bytes, index: int, limit: Limit) -> bytes:
     graph.tensors[first].quantization = flatbuffer.schema().QuantizationParametersT()
     graph.tensors[first].quantization.scale = np.array([scale], np.float32)
     graph.tensors[first].quantization.zeroPoint = np.array([zero_point], np.int64)
-    graph.operators = [*steps, *graph.operators]
+    graph.operators = [*graph.operators[:place], *steps, *graph.operators[place:]]
     return flatbuffer.serialize(tree)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.converters.corrections.correct import MOST_ROWS
-from edgeq.converters.corrections.rounding import Real
+from edgeq.converters.corrections.rounding import Real, mean_row
 from edgeq.converters.graph import layers
 from edgeq.converters.graph.operator_stepper import Stepper
 from edgeq.tflite import flatbuffer
@@ -25,8 +25,7 @@ class Wanted(NamedTuple):
 
     Attributes:
         output: name of the result.
-        rows: positions that corrections are fitted on, and behind these the ones that check them.
-        fit_count: how many are fitted on.
+        fits, checks: positions that corrections are fitted on, and that check them.
         weights: [G, O, K].
         bias: [G, O].
         mean: of the outputs before the activation at the positions to fit, [G, O].
@@ -38,8 +37,8 @@ class Wanted(NamedTuple):
     """
 
     output: str
-    rows: NDArray[np.int64]
-    fit_count: int
+    fits: NDArray[np.int64]
+    checks: NDArray[np.int64]
     weights: Real
     bias: Real
     mean: Real
@@ -120,21 +119,23 @@ class Reference:
             checks = fits  # too few samples to keep any apart
         turned = weights.transpose(0, 2, 1).astype(np.float32)
         limits = layers.clamp(operator)
-        both = np.concatenate([fits, checks])
-        seen = layers.gather(layer, operator, real.values[inputs[0]], both, 0)
-        seen = seen.astype(np.float32, copy=False)
-        fitted, checked = seen[:, : len(fits)], seen[:, len(fits) :]
+        checked, fitted = (
+            layers.gather(layer, operator, real.values[inputs[0]], places, 0).astype(
+                np.float32, copy=False
+            )
+            for places in (checks, fits)
+        )
         target = np.clip(checked @ turned + own[:, np.newaxis], *limits)
-        mean = fitted.mean(axis=1)
-        spread = fitted - mean[:, np.newaxis] if self._has_spread else None
+        mean = mean_row(fitted)
+        fitted -= mean[:, np.newaxis]
         return Wanted(
             layer.output,
-            both,
-            len(fits),
+            fits,
+            checks,
             weights,
             own,
             np.einsum("gok,gk->go", weights, mean.astype(np.float64)) + own,
-            spread,
+            fitted if self._has_spread else None,
             target,
             max(float(np.sum(target**2)), 1e-30),
             limits,

@@ -195,8 +195,8 @@ class _Fit:
 
     def __init__(self, wanted: Wanted, stored: _Stored, values: NDArray[Any]):
         self._wanted, self._stored = wanted, stored
-        seen = stored.gather(values, wanted.rows)
-        self._fitted, self._checked = seen[:, : wanted.fit_count], seen[:, wanted.fit_count :]
+        self._checked = stored.gather(values, wanted.checks)
+        self._fitted = stored.gather(values, wanted.fits)
 
     def choose(self, names: frozenset[str]) -> tuple[_Candidate, dict[str, float]]:
         """The candidate with the least error on the samples kept apart, and the errors of all."""
@@ -215,7 +215,7 @@ class _Fit:
         Args:
             error: of `plain`.
         """
-        stored, weights, mean = self._stored, self._wanted.weights, self._fitted.mean(axis=1)
+        stored, weights, mean = self._stored, self._wanted.weights, rounding.mean_row(self._fitted)
         if not names or ("refit" not in names and self._gain_db(error, mean) < _LEAST_GAIN_DB):
             return []
         results, made, scales = [], [("", plain.weights, plain.scales)], stored.scales
@@ -266,9 +266,11 @@ class _Fit:
     def _error_of(self, weights: Real, bias: Real) -> float:
         """`_error` of weights and a bias in real units."""
         turned = weights.transpose(0, 2, 1).astype(np.float32)
-        given = self._checked @ turned + bias[:, np.newaxis]
-        lost = np.clip(given, *self._wanted.limits) - self._wanted.target
-        return float(np.sum(lost**2)) / self._wanted.energy
+        lost = self._checked @ turned + bias[:, np.newaxis]
+        if np.isfinite(self._wanted.limits).any():
+            np.clip(lost, *self._wanted.limits, out=lost)
+        lost -= self._wanted.target
+        return float(np.sum(np.square(lost, out=lost))) / self._wanted.energy
 
 
 def _fingerprint(tree: Any, operator: Any) -> bytes:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgeq.converters.graph import layout
 from edgeq.converters.proof.weight_proof import judge_weight_only
+from edgeq.converters.proof.wide_ends import find_wide
 from edgeq.converters.quantization.selectors import NO_MIX, Mix
 from edgeq.converters.writer.storage import MIN_ELEMENTS
 from edgeq.tflite import flatbuffer, kernels
@@ -36,13 +37,18 @@ def certify(model: Path | ModelFile) -> Certificate:
     flex: list[str] = []
     custom: list[str] = []
     bare: list[str] = []
+    wide_inputs: list[str] = []
+    wide_outputs: list[str] = []
     for graph in tree.subgraphs:
         converted = _converted(tree, graph)
         reports = [
             _report(tree, graph, op, len(operators) + n, converted)
             for n, op in enumerate(graph.operators)
         ]
-        islands += _count_islands(graph, reports)
+        front, tail = find_wide(tree, graph, reports)
+        wide_inputs += [reports[place].output for place in sorted(front)]
+        wide_outputs += [reports[place].output for place in sorted(tail)]
+        islands += _count_islands(graph, reports, front | tail)
         for operator, report in zip(graph.operators, reports, strict=True):
             if tree.operatorCodes[operator.opcodeIndex].customCode is not None:
                 (flex if report.name.startswith("Flex") else custom).append(report.name)
@@ -75,6 +81,8 @@ def certify(model: Path | ModelFile) -> Certificate:
         symmetric_activation_dtypes=tuple(
             dtype for dtype in sorted(by_dtype) if layout.is_symmetric(by_dtype[dtype])
         ),
+        wide_inputs=tuple(wide_inputs),
+        wide_outputs=tuple(wide_outputs),
     )
 
 
@@ -149,8 +157,8 @@ def _precision(
     return "integer"
 
 
-def _count_islands(graph: Any, reports: Sequence[OperatorReport]) -> int:
-    """Groups of float compute operators connected through their tensors."""
+def _count_islands(graph: Any, reports: Sequence[OperatorReport], wide: Collection[int]) -> int:
+    """Groups of float compute operators connected through their tensors, without the wide ones."""
     group_of: dict[int, int] = {}  # tensor to group
     merged: dict[int, int] = {}
 
@@ -160,7 +168,8 @@ def _count_islands(graph: Any, reports: Sequence[OperatorReport]) -> int:
         return group
 
     for number, (operator, report) in enumerate(zip(graph.operators, reports, strict=True)):
-        if report.precision not in ("float32", "dynamic", "fp16", "weight-only"):
+        is_float = report.precision in ("float32", "dynamic", "fp16", "weight-only")
+        if not is_float or number in wide:
             continue
         merged[number] = number
         # Constants join nothing: two islands may well share a table.
@@ -193,8 +202,8 @@ def judge(
     """
     problems = [
         *_judge_operators(certificate, scheme, mix),
-        *_judge_interface("input", certificate.inputs, float_inputs, io),
-        *_judge_interface("output", certificate.outputs, float_outputs, io),
+        *_judge_interface("input", certificate.inputs, float_inputs, io, mix.wide.inputs),
+        *_judge_interface("output", certificate.outputs, float_outputs, io, mix.wide.outputs),
         *_judge_weights(certificate, scheme, granularity, frozenset(mix.keep_float)),
     ]
     return replace(certificate, problems=tuple(problems))
@@ -204,7 +213,11 @@ def _judge_operators(certificate: Certificate, scheme: Scheme, mix: Mix) -> list
     narrow = {op.output for op in certificate.operators if op.weight_dtype == "int4"}
     if lost := sorted(set(mix.int4) - narrow):
         return [f"{len(lost)} layers have no INT4 weights, as requested: {lost[0]}."]
-    asked = {**dict.fromkeys(mix.keep_float, "float32"), **dict.fromkeys(mix.int16, "int16x8")}
+    wide = {*certificate.wide_inputs, *certificate.wide_outputs}
+    if inside := sorted(set(mix.wide.operators) - wide):
+        return [f"{len(inside)} float operators are not at the model's ends: {inside[0]}."]
+    kept = (*mix.keep_float, *mix.wide.operators)
+    asked = {**dict.fromkeys(kept, "float32"), **dict.fromkeys(mix.int16, "int16x8")}
     given = {(op.output, op.precision) for op in certificate.operators}
     if missing := sorted(asked.items() - given):
         name, precision = missing[0]
@@ -238,9 +251,15 @@ def _list(operators: Sequence[OperatorReport]) -> str:
 
 
 def _judge_interface(
-    side: str, found: Sequence[TensorSpec], wanted: Sequence[TensorSpec], io: str
+    side: str,
+    found: Sequence[TensorSpec],
+    wanted: Sequence[TensorSpec],
+    io: str,
+    wide: Collection[str],
 ) -> list[str]:
-    kept = {spec.name: spec.dtype for spec in wanted if spec.dtype != "float32"}
+    kept = {
+        spec.name: spec.dtype for spec in wanted if spec.dtype != "float32" or spec.name in wide
+    }
     return [
         f"{side} {spec.name!r} is {spec.dtype} instead of {kept.get(spec.name, io)}."
         for spec in found

@@ -61,8 +61,10 @@ def make_writer(content: bytes, scheme: Scheme, io: str, granularity: str, mix: 
     per_channel = granularity == "channel"
     if scheme.activations == "int8":
         mix = with_inner(content, mix)
-    mixed = (mix.keep_float, mix.int16, mix.int4)
-    return Writer(content, Target(scheme.activations, io, per_channel, *mixed))
+    kept = tuple(dict.fromkeys((*mix.keep_float, *mix.wide.operators)))
+    ends = frozenset(mix.wide.inputs), frozenset(mix.wide.outputs)
+    target = Target(scheme.activations, io, per_channel, kept, mix.int16, mix.int4, *ends)
+    return Writer(content, target)
 
 
 def quantize_with_stock(

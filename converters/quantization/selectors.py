@@ -16,6 +16,24 @@ _SHOWN = 4
 
 
 @dataclass(frozen=True)
+class WideEnds:
+    """What stays in float at the ends of an INT8 model, see `edgeq.conversion.wide_ends`.
+
+    Attributes:
+        operators: names of their first outputs.
+        inputs: names of the inputs that stay float32.
+        outputs: names of the outputs that stay float32.
+    """
+
+    operators: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+
+NOT_WIDE = WideEnds()
+
+
+@dataclass(frozen=True)
 class Mix:
     """Operators that do not become INT8 alone, by the names of their first outputs.
 
@@ -23,11 +41,13 @@ class Mix:
         keep_float: those that stay float.
         int16: those with INT16 activations.
         int4: those with INT8 activations and INT4 weights.
+        wide: those at the ends that stay float, with their inputs and outputs.
     """
 
     keep_float: tuple[str, ...] = ()
     int16: tuple[str, ...] = ()
     int4: tuple[str, ...] = ()
+    wide: WideEnds = NOT_WIDE
 
 
 NO_MIX = Mix()
@@ -78,7 +98,7 @@ def with_inner(content: bytes, mix: Mix) -> Mix:
         content: the float flatbuffer.
     """
     names = inner_names(shared_tree(content, "the float model"))
-    known = {*mix.keep_float, *mix.int16}
+    known = {*mix.keep_float, *mix.int16, *mix.wide.operators}
     return replace(mix, int16=(*mix.int16, *(name for name in names if name not in known)))
 
 

@@ -227,16 +227,17 @@ class Editor:
             former = self._producers.pop(old, None)
             if former is not None:  # nobody reads what it computes: `clean` removes it
                 unread = self.new_like(old)
-                self._set_output(former, old, unread)
+                self.move_output(former, old, unread)
             self._producers.pop(new)
-            self._set_output(source, new, old)
+            self.move_output(source, new, old)
         return True
 
     def _move_readers(self, old: int, new: int) -> None:
         for operator in dict.fromkeys(self.readers(old)):
             self.replace_input(operator, old, new)
 
-    def _set_output(self, operator: Any, old: int, new: int) -> None:
+    def move_output(self, operator: Any, old: int, new: int) -> None:
+        """Let an operator compute another tensor, which nothing else computes."""
         outputs = [new if index == old else index for index in self.outputs(operator)]
         operator.outputs = np.array(outputs, np.int32)
         self._producers[new] = operator

@@ -244,6 +244,8 @@ def _check_indices(indices: Sequence[int], count: int | None, name: str) -> None
 
 
 def _open_source(source: SourceLike, inputs: Sequence[TensorSpec]) -> Source:
+    if not inputs:
+        raise DataError("The model has no inputs, so it takes no samples.")
     if isinstance(source, LabelledData):
         return relabel(_open_source(source.data, inputs), source.labels, inputs)
     if isinstance(source, (str, Path)):

@@ -40,6 +40,27 @@ def name_of(tree: Any, operator: Any) -> str:
     return flatbuffer.tensor_name(tree.subgraphs[0], outputs[0]) if outputs else ""
 
 
+def find_ends(
+    tree: Any, inputs: Collection[str], outputs: Collection[str]
+) -> tuple[frozenset[int], frozenset[int]]:
+    """The tensors of the main subgraph's inputs and outputs with these names."""
+    graph = tree.subgraphs[0]
+    first, second = (
+        frozenset(
+            index
+            for spec, index in zip(specs, flatbuffer.indices(numbers), strict=True)
+            if spec.name in names
+        )
+        for specs, numbers, names in zip(
+            flatbuffer.interface(tree),
+            (graph.inputs, graph.outputs),
+            (inputs, outputs),
+            strict=True,
+        )
+    )
+    return first, second
+
+
 def choose_precisions(
     tree: Any, activations: str, keep_float: Collection[str] = (), int16: Collection[str] = ()
 ) -> list[str | None]:

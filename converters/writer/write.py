@@ -25,6 +25,7 @@ from edgeq.converters.writer.parameters import REAL, Affine, as_uint8, from_rang
 from edgeq.converters.writer.precisions import (
     choose_precisions,
     choose_tables,
+    find_ends,
     name_of,
     real_tensors,
 )
@@ -55,6 +56,8 @@ class Target:
         keep_float: names of operators that stay float.
         int16: names of operators with INT16 activations.
         int4: names of operators with INT4 weights, see `precisions.narrow_layers`.
+        real_inputs: names of the inputs that are float32 whatever `io` says.
+        real_outputs: the same of the outputs.
     """
 
     activations: str
@@ -63,6 +66,8 @@ class Target:
     keep_float: tuple[str, ...] = ()
     int16: tuple[str, ...] = ()
     int4: tuple[str, ...] = ()
+    real_inputs: frozenset[str] = frozenset()
+    real_outputs: frozenset[str] = frozenset()
 
 
 class Writer:
@@ -103,6 +108,7 @@ class Writer:
         self._lstms = [lstm.read(self._tree, operator) for operator in self._graph.operators]
         self._nodes = [self._node(place) for place in places]
         self._store = FilterStore(self._tree, per_channel=target.per_channel)
+        self._real = find_ends(self._tree, target.real_inputs, target.real_outputs)
 
     def _node(self, place: int) -> Node:
         """An integer operator as the propagation sees it; others read and make nothing."""
@@ -155,6 +161,7 @@ class _Run:
         self._filters, self._filter_store = writer._filters, writer._store
         self._lstms, self._tables, self._replaced = writer._lstms, writer._tables, writer._replaced
         self._nodes, self._constants = writer._nodes, writer._constants
+        self._real_inputs, self._real_outputs = writer._real
         self._ranges = {item.index: (item.minimum, item.maximum) for item in ranges.tensors}
         self._ranges |= writer._inner.widen(self._ranges)
         self._stored = self._constants & {
@@ -234,7 +241,7 @@ class _Run:
     def _interface_form(self, index: int, *, is_input: bool) -> Affine:
         """The form in which the model takes an input or returns an output."""
         io = self._target.io
-        if io == "float32":
+        if io == "float32" or index in (self._real_inputs if is_input else self._real_outputs):
             return REAL
         dtype = "int16" if io == "int16" else "int8"
         own = self._forms[dtype].own.get(index) or self._of_range(index, dtype)

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
-from edgeq.converters.quantization.selectors import NO_MIX, Mix, select_mix, with_inner
+from edgeq.converters.quantization.selectors import (
+    NO_MIX,
+    NOT_WIDE,
+    Mix,
+    WideEnds,
+    select_mix,
+    with_inner,
+)
 from edgeq.converters.samples.open_samples import Samples, choose, hold_out, open_samples
 from edgeq.device_runners.devices.device import Device
 from edgeq.errors import UsageError
@@ -33,6 +40,7 @@ class Job:
         folder: working folder, removed at the end.
         process: None if no step needs TensorFlow.
         device: this machine, which runs the files that were made.
+        wide: what stays in float at the ends, see `edgeq.conversion.wide_ends`.
     """
 
     scheme: Scheme
@@ -42,6 +50,7 @@ class Job:
     process: TensorFlowProcess | None
     on_progress: OnProgress
     device: Device
+    wide: WideEnds = NOT_WIDE
 
 
 @dataclass(frozen=True)
@@ -94,8 +103,9 @@ def _is_same_data(samples: Samples, test: Samples) -> bool:
 
 
 def choose_mix(job: Job, model: FloatModel) -> Mix:
-    """Return the operators of a float model that the job's options select."""
-    return select_options(Path(model.file.path).read_bytes(), job.options)
+    """Return the operators of a float model that are not INT8: the options', and the ends'."""
+    mix = select_options(Path(model.file.path).read_bytes(), job.options)
+    return replace(mix, wide=job.wide)
 
 
 def select_options(content: bytes, options: ConvertOptions) -> Mix:

@@ -13,6 +13,7 @@ from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_float
 from edgeq.conversion.forms import choose_form, lower_forms
 from edgeq.conversion.plan import Job, SamplePlan, plan_samples, select_options
+from edgeq.conversion.wide_ends import keep_ends_wide
 from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner
 from edgeq.converters.graph.folding import find_unfolded
 from edgeq.converters.lowering import lower, model_kinds, resizing
@@ -96,6 +97,7 @@ def prepare(
     run, float_model = run_float(job, runner, reader, float_model, plan, issues)
     if len(forms) > 1:
         run, float_model = choose_form(job, plan, run, (float_model, *forms[1:]), issues)
+    job, float_model, run = keep_ends_wide(job, float_model, plan, run, issues)
     texts = tuple(format_preprocessing(item) for item in declared)
     return Prepared(job, float_model, texts, plan, run, issues)
 

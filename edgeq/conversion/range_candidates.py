@@ -177,18 +177,24 @@ def make_candidates(
         job.on_progress("quantize", 0, None)
         found += [
             RangeCandidate(item.model, ranges, item.is_equalized, writer.write(ranges))
-            for ranges in _range_sets(job.scheme, item, statistics, names, issues)
+            for ranges in range_sets(job.scheme, item, statistics, names, issues)
         ]
     return found
 
 
-def _range_sets(
+def range_sets(
     scheme: Scheme,
     item: CalibratedModel,
     statistics: Sequence[str],
     names: Sequence[str],
     issues: list[Issue],
 ) -> list[Ranges]:
+    """Return the distinct sets of ranges that some statistics give.
+
+    Args:
+        names: of the corrections to make.
+        issues: receives notes.
+    """
     content, seen = Path(item.model.file.path).read_bytes(), item.run.statistics
     found: dict[str, Ranges] = {}
     for statistic in statistics:

@@ -1,27 +1,25 @@
 """Propose other options for a conversion that lost a part of its outputs, the cheapest first.
 
 An output is lost if values of different ranges share one step, or if a range is far from zero. Both
-happen at the ends of a model: in the operators that join, scale and shift its outputs or its
-inputs. So the operators there are kept in float, more of them step by step, before the whole model
-gets more bits.
+happen at the ends of a model. A conversion keeps the operators there in float where that helps (see
+`wide_ends`), unless `--io` says otherwise. So a conversion without `--io` is tried first, then the
+layers at the ends stay in float, too, and at last the whole model gets more bits.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from edgeq.converters.graph.ends import Ends
+from edgeq.converters.writer.precisions import name_of
 from edgeq.tflite import flatbuffer
-from edgeq.tflite.flatbuffer import indices, operator_name
-from edgeq.tflite.operators import having
+from edgeq.tflite.flatbuffer import indices
 from edgeq.values import ConvertOptions
 from edgeq.values.schemes import SCHEMES
 
-_LAYOUT, _WORK = having("layout"), having("work")
-_SCALING = _LAYOUT | having("arithmetic")
-_STOPS = ("layout", "scaling", "work", "after work")
 # A command with more operator names than this is too long to type.
 _MOST_NAMED = 24
 
@@ -62,15 +60,34 @@ def _spare(
 ) -> Iterator[ConvertOptions]:
     if SCHEMES[options.scheme].activations != "int8" or options.calibrator != "edgeq":
         return
+    if options.io not in (None, "float32"):
+        yield replace(options, io=None)  # the ends may stay in float then
     tree = flatbuffer.parse(content, "the float model")
-    graph = _Graph(tree)
-    behind = [graph.before_outputs(lost, stop) for stop in _STOPS]
-    front = [graph.behind_inputs(stop) for stop in ("work", "after work")]
-    for chosen in (*behind, *front, behind[-1] | front[0], behind[-1] | front[-1]):
-        names = graph.names_of(chosen)
-        if 0 < len(names) <= _MOST_NAMED:
-            kept = (*options.keep_float, *(selector(name, graph.names) for name in names))
-            yield replace(options, io="float32", keep_float=tuple(dict.fromkeys(kept)))
+    names = [name_of(tree, operator) for operator in tree.subgraphs[0].operators]
+    behind, front = _last_layers(tree, lost), _first_layers(tree)
+    for chosen in (behind, front, behind | front):
+        if 0 < len(chosen) <= _MOST_NAMED:
+            own = (selector(names[place], names) for place in sorted(chosen))
+            kept = tuple(dict.fromkeys((*options.keep_float, *own)))
+            yield replace(options, io="float32", keep_float=kept)
+
+
+def _last_layers(tree: Any, lost: Collection[str]) -> frozenset[int]:
+    """Return the last layers before the lost outputs, and the operators behind these."""
+    ends = Ends(tree)
+    _, outputs = flatbuffer.interface(tree)
+    numbers = zip(outputs, indices(tree.subgraphs[0].outputs), strict=True)
+    chosen = [index for spec, index in numbers if spec.name in lost]
+    lead = ends.lead(chosen, "all")
+    return lead | {ends.makers[index] for index in ends.before(lead, chosen)}
+
+
+def _first_layers(tree: Any) -> frozenset[int]:
+    """Return the first layers behind the inputs, and the operators in front of these."""
+    ends = Ends(tree)
+    front = ends.front("all")
+    read = (*ends.behind(front), *indices(tree.subgraphs[0].inputs))
+    return front | {reader for index in read for reader in ends.readers[index]}
 
 
 def _with_more_bits(options: ConvertOptions) -> Iterator[ConvertOptions]:
@@ -85,71 +102,3 @@ def _with_more_bits(options: ConvertOptions) -> Iterator[ConvertOptions]:
         yield other
         if scheme.io[0] != "float32":
             yield replace(other, io="float32")
-
-
-class _Graph:
-    """Operators by number, with the makers and readers of each tensor."""
-
-    def __init__(self, tree: Any):
-        self._tree = tree
-        self._graph = tree.subgraphs[0]
-        self._operators = [op for op in self._graph.operators if indices(op.outputs)]
-        self.names = [
-            flatbuffer.text(self._graph.tensors[indices(op.outputs)[0]].name)
-            for op in self._operators
-        ]
-        self._makers: Mapping[int, int] = {
-            made: number
-            for number, op in enumerate(self._operators)
-            for made in indices(op.outputs)
-        }
-        self._readers: dict[int, list[int]] = {}
-        for number, op in enumerate(self._operators):
-            for read in indices(op.inputs):
-                self._readers.setdefault(read, []).append(number)
-
-    def names_of(self, chosen: Collection[int]) -> list[str]:
-        """Return the names in execution order."""
-        return [self.names[number] for number in sorted(chosen)]
-
-    def before_outputs(self, lost: Collection[str], stop: str) -> frozenset[int]:
-        """Return the operators before the lost outputs, back to `stop`."""
-        _, outputs = flatbuffer.interface(self._tree)
-        ends = zip(outputs, indices(self._graph.outputs), strict=True)
-        start = [index for spec, index in ends if spec.name in lost]
-        made = [self._makers[index] for index in start if index in self._makers]
-        return self._walk(made, stop, self._sources)
-
-    def behind_inputs(self, stop: str) -> frozenset[int]:
-        """Return the operators behind the inputs, up to `stop`."""
-        start = [
-            number
-            for index in indices(self._graph.inputs)
-            for number in self._readers.get(index, ())
-        ]
-        return self._walk(start, stop, self._targets)
-
-    def _walk(self, start: Sequence[int], stop: str, then: Any) -> frozenset[int]:
-        found: set[int] = set()
-        waiting = list(start)
-        while waiting:
-            number = waiting.pop()
-            kind = operator_name(self._tree, self._operators[number])
-            is_beyond = {
-                "layout": kind not in _LAYOUT,
-                "scaling": kind not in _SCALING,
-            }.get(stop, kind in _WORK)
-            if number in found or (is_beyond and stop != "after work"):
-                continue
-            found.add(number)
-            if not is_beyond:
-                waiting += then(number)
-        return frozenset(found)
-
-    def _sources(self, number: int) -> list[int]:
-        read = indices(self._operators[number].inputs)
-        return [self._makers[index] for index in read if index in self._makers]
-
-    def _targets(self, number: int) -> list[int]:
-        made = indices(self._operators[number].outputs)
-        return [reader for index in made for reader in self._readers.get(index, ())]

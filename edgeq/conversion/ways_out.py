@@ -20,6 +20,7 @@ from edgeq.conversion.prepare import Prepared, prepare
 from edgeq.conversion.proof import measure_result, prove
 from edgeq.conversion.quantize import quantize_model
 from edgeq.conversion.remedies import propose
+from edgeq.conversion.wide_ends import keep_ends_wide
 from edgeq.converters.quantization.resolve_scheme import resolve
 from edgeq.converters.samples.open_samples import choose
 from edgeq.errors import CertificateError, QuantizationError, UsageError
@@ -66,13 +67,14 @@ class Reconverter:
         job = replace(ready.job, scheme=scheme, io=io, options=options)
         target = job.folder / "way-out.tflite"
         try:
-            made = quantize_model(job, ready.model, ready.plan, ready.run, [])
-            carried = (ready.preprocessing, options.layout, ready.model.rewrites)
+            job, model, run = keep_ends_wide(job, ready.model, ready.plan, ready.run, [])
+            made = quantize_model(job, model, ready.plan, run, [])
+            carried = (ready.preprocessing, options.layout, model.rewrites)
             target.write_bytes(finish_file(made.content, *carried))
-            prove(job, target, ready.model, choose_mix(job, ready.model), [])
+            prove(job, target, model, choose_mix(job, model), [])
         except (QuantizationError, CertificateError, UsageError):
             return None  # a missing kernel, or an operator that stays float
-        return measure_result(job, ready.model, ready.plan, target, [])
+        return measure_result(job, model, ready.plan, target, [])
 
     def try_out(self, options: ConvertOptions) -> WayOut:
         """Convert with `--effort fast`, and with the full effort only if nothing is lost."""

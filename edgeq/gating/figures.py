@@ -193,9 +193,12 @@ def find_sizes(facts: Facts, device: str | None) -> Iterator[Figure]:
 def find_islands(facts: Facts, device: str | None) -> Iterator[Figure]:
     """The groups of float operators in the file."""
     for fact in facts.certificates[:1]:
-        count = fact.certificate.float_islands
+        proof = fact.certificate
+        count, wide = proof.float_islands, len(proof.wide_inputs) + len(proof.wide_outputs)
+        ends = f", {plural(wide, 'float operator')} at the ends not counted" if wide else ""
         origins = (inside(fact.origin, ".float_islands"),)
-        yield Figure("", Estimate(float(count)), "count", plural(count, "float island"), origins)
+        shown = f"{plural(count, 'float island')}{ends}"
+        yield Figure("", Estimate(float(count)), "count", shown, origins)
 
 
 # ---------------------------------------------------------------- devices

@@ -7,6 +7,7 @@ from collections import Counter
 from rich.console import RenderableType
 
 from edgeq.render.parts import (
+    float_counts,
     grid,
     harmless,
     heading,
@@ -68,17 +69,25 @@ _PRECISIONS = {
 
 def _scheme_line(result: Conversion) -> str:
     """The scheme in words; the numbers of operators where the file has other precisions too."""
-    operators, scheme = result.certificate.operators, SCHEMES[result.model.scheme]
+    proof, scheme = result.certificate, SCHEMES[result.model.scheme]
+    wide = {*proof.wide_inputs, *proof.wide_outputs}
+    is_wide = {op.index for op in proof.operators if op.output in wide}
+    operators = [op for op in proof.operators if op.index not in is_wide]
     counts = Counter(operator.precision for operator in operators)
     narrow = sum(op.precision == "int8" and op.weight_dtype == "int4" for op in operators)
     found = [precision for precision in _PRECISIONS if counts[precision]]
     if scheme.activations == "float32" or not found or (found == [scheme.precision] and not narrow):
-        return scheme.summary
+        return _with_wide(scheme.summary, len(is_wide))
     parts = [
         f"{plural(counts[precision], 'operator')} {_PRECISIONS[precision]}" for precision in found
     ]
     parts[:1] = [f"{parts[0]}, {narrow} of them with INT4 weights" if narrow else parts[0]]
-    return f"mixed: {', '.join(parts)}" if len(parts) > 1 else parts[0]
+    return _with_wide(f"mixed: {', '.join(parts)}" if len(parts) > 1 else parts[0], len(is_wide))
+
+
+def _with_wide(text: str, count: int) -> str:
+    """A line with the number of float operators at the ends, which are not part of the scheme."""
+    return f"{text}; {plural(count, 'operator')} at its ends in float" if count else text
 
 
 def _certificate_rows(result: Conversion) -> list[tuple[str, str]]:
@@ -86,7 +95,7 @@ def _certificate_rows(result: Conversion) -> list[tuple[str, str]]:
     before, after = result.source.file.size_bytes, proof.size_bytes
     # A file that computes in float throughout has no float islands.
     has_integers = any(op.precision in ("int8", "int16x8") for op in proof.operators)
-    islands = f"; {plural(proof.float_islands, 'float island')}" if has_integers else ""
+    islands = f"; {float_counts(proof)}" if has_integers else ""
     return [
         *tensor_rows(proof),
         ("operators", f"{operator_counts(proof)}{islands}"),

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from edgeq.render.parts import (
+    float_counts,
     grid,
     harmless,
     heading,
@@ -33,7 +34,7 @@ def show_inspection(result: Inspection, *, show_all: bool = False) -> str:
     weights = sum(result.operator_bytes)
     rows = [
         *tensor_rows(proof),
-        ("operators", f"{operator_counts(proof)}; {plural(proof.float_islands, 'float island')}"),
+        ("operators", f"{operator_counts(proof)}; {float_counts(proof)}"),
         runtime_row(proof),
         (
             "size",

@@ -124,6 +124,19 @@ def operator_counts(proof: Certificate) -> str:
     return ", ".join(f"{count} {precision}" for precision, count in counts.most_common())
 
 
+def float_counts(proof: Certificate) -> str:
+    """The number of float islands, and of the float operators at the ends."""
+    ends = [
+        f"{plural(len(names), 'float operator')} {where}"
+        for names, where in (
+            (proof.wide_inputs, "behind the inputs"),
+            (proof.wide_outputs, "before the outputs"),
+        )
+        if names
+    ]
+    return ", ".join([plural(proof.float_islands, "float island"), *ends])
+
+
 def runtime_row(proof: Certificate) -> tuple[str, str]:
     """The oldest runtime that can load a file."""
     return "runtime", f"TensorFlow Lite {proof.min_runtime_version or 'unknown'} or newer"

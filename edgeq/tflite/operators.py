@@ -151,7 +151,7 @@ MUL 1.5 1.14 1.15 2.3 2.6 2.11 2.13
 NEG 1.9 xnnpack=NEGATE elementwise micro
 NOT_EQUAL 1.14 1.14 2.3 micro
 ONE_HOT 1.11
-PACK 1.11 1.14 2.3 2.13 xnnpack=COPY layout micro
+PACK 1.11 1.14 2.3 2.13 xnnpack=COPY layout joins micro
 PAD 1.5 1.14 2.4 2.6 xnnpack=CONSTANT_PAD commutes vanishes micro
 PADV2 1.9 1.14 2.4 2.6 micro_name=PadV2 xnnpack=CONSTANT_PAD micro
 POW 1.10 elementwise

@@ -94,6 +94,7 @@ class Workshop:
             preprocessing=self._ready.preprocessing,
             layout=self._ready.job.options.layout,
             rewrites=self._ready.model.rewrites,
+            wide=self._ready.job.wide,
         )
 
     def ranges(self, recipe: Recipe) -> Ranges:

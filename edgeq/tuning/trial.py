@@ -22,7 +22,7 @@ from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.conversion.file_metadata import finish_tree
 from edgeq.converters.corrections.worker import correct_tree
 from edgeq.converters.proof.layer_errors import measure_effects
-from edgeq.converters.quantization.selectors import Mix
+from edgeq.converters.quantization.selectors import NOT_WIDE, Mix, WideEnds
 from edgeq.files.storage import to_plain
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.tuning.workbench import Workbench, batch_size, in_batches
@@ -53,6 +53,7 @@ class Task:
         rewrites: of the float model, stored in the file.
         max_drop_points: budget; a trial that is certain to miss it ends early. None: it runs on
             all samples.
+        wide: what stays in float at the ends, with every recipe.
     """
 
     recipe: Recipe
@@ -67,6 +68,7 @@ class Task:
     layout: str
     rewrites: tuple[str, ...]
     max_drop_points: float | None = None
+    wide: WideEnds = NOT_WIDE
 
     @property
     def digests(self) -> frozenset[str]:
@@ -85,7 +87,14 @@ def read_task(plain: Mapping[str, Any]) -> Task:
     }
     for name in ("preprocessing", "rewrites"):
         fields[name] = tuple(fields[name])
+    fields["wide"] = WideEnds(**{side: tuple(own) for side, own in fields["wide"].items()})
     return Task(Recipe(**recipe), **fields)
+
+
+def mix_of(recipe: Recipe, wide: WideEnds) -> Mix:
+    """Return the operators that a recipe keeps from INT8; the ends stay in float."""
+    int16 = tuple(name for name in recipe.int16 if name not in wide.operators)
+    return Mix(recipe.keep_float, int16, recipe.int4, wide)
 
 
 def make_file(task: Task, bench: Workbench) -> bytes:
@@ -103,7 +112,7 @@ def _make(task: Task, bench: Workbench) -> Any:
     stored = json.loads(bench.store.read(task.ranges))
     tensors = tuple(TensorRange(**item) for item in stored.pop("tensors"))
     ranges = Ranges(**stored, tensors=tensors)
-    mix = Mix(recipe.keep_float, recipe.int16, recipe.int4)
+    mix = mix_of(recipe, task.wide)
     made = bench.writer(task.source, task.io, recipe.granularity, mix).write(ranges)
     tree = flatbuffer.parse(made, "the quantized model")
     if recipe.corrections:

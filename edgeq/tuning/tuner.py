@@ -22,7 +22,7 @@ from edgeq.conversion.prepare import (
 from edgeq.conversion.proof import prove
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.resolve_scheme import resolve
-from edgeq.converters.quantization.selectors import Mix, with_inner
+from edgeq.converters.quantization.selectors import with_inner
 from edgeq.device_runners.devices import runtimes
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.device_runners.devices.device import Device
@@ -39,6 +39,7 @@ from edgeq.tuning.pool import Executor, LocalPool
 from edgeq.tuning.recipe_files import Workshop
 from edgeq.tuning.search import Search
 from edgeq.tuning.selection import Choice
+from edgeq.tuning.trial import mix_of
 from edgeq.values import OBJECTIVES, DataRef, Quality, TfliteModel, Trial, TuneOptions, Tuning
 
 
@@ -136,7 +137,7 @@ def _finish(
     _write(search, chosen, target)
     granularity = replace(search.options.convert, granularity=recipe.granularity)
     job = replace(ready.job, options=granularity)
-    asked = Mix(recipe.keep_float, recipe.int16, recipe.int4)
+    asked = mix_of(recipe, ready.job.wide)
     mix = with_inner(Path(ready.model.file.path).read_bytes(), asked)
     proof = prove(job, target, ready.model, mix, ready.issues)
     quality = _measure_quality(ready, target, recording)

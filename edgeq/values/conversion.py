@@ -170,7 +170,7 @@ class Certificate:
         inputs: dtypes, scales and zero points as exported.
         outputs: the same of the outputs.
         operators: every operator of every subgraph.
-        float_islands: runs of adjacent float compute operators.
+        float_islands: runs of adjacent float compute operators, without the wide ones at the ends.
         quantize_ops: number of QUANTIZE operators, including those at inputs and outputs.
         dequantize_ops: number of DEQUANTIZE operators, counted in the same way.
         flex_ops: names of operators that need the Flex delegate.
@@ -185,6 +185,8 @@ class Certificate:
         activations_symmetric: the same of computed tensors.
         activation_dtypes: of quantized computed tensors.
         symmetric_activation_dtypes: those `activation_dtypes` whose zero points are all 0.
+        wide_inputs: float operators without weights between inputs and the first QUANTIZE.
+        wide_outputs: float operators without weights between the last DEQUANTIZE and outputs.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -204,6 +206,8 @@ class Certificate:
     activations_symmetric: bool | None = None
     activation_dtypes: tuple[str, ...] = ()
     symmetric_activation_dtypes: tuple[str, ...] = ()
+    wide_inputs: tuple[str, ...] = ()
+    wide_outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -372,3 +372,9 @@ def test_a_place_is_named_though_channels_come_first() -> None:
     columns = Columns(np.broadcast_to(np.arange(3)[:, np.newaxis], (3, 5)), (0,) * 3, ("y",))
     (part,) = measure(ours, theirs, columns)
     assert [lost.where for lost in part.lost] == ["y[:, :, 2]"]
+
+
+def test_a_column_that_is_no_number_hides_no_other() -> None:
+    ours, theirs = given((1, 60), (1, 9), (1, 60))
+    theirs[0, 0] = math.nan
+    assert lost_of(ours, theirs) == ["y[:, 0]", "y[:, 1]"]

@@ -96,6 +96,19 @@ def test_pairs_count_who_was_right() -> None:
     assert quality.drop_points.value == 0.0
 
 
+def test_the_drop_is_known_before_the_result() -> None:
+    turned = np.roll(SCORES, 1, axis=1)
+    meter = QualityMeter(OUT)
+    assert meter.drop() is None
+    meter.add({"out": SCORES}, {"out": turned}, None)
+    assert meter.drop() is None
+    meter = QualityMeter(OUT)
+    meter.add({"out": SCORES}, {"out": turned}, np.array([0, 1, 2, 0]))
+    found = meter.drop()
+    assert found is not None and found.value == 100
+    assert found == meter.result(is_held_out=True).drop_points
+
+
 def test_agreement_is_not_given_for_outputs_that_are_no_scores() -> None:
     spectra = SCORES * 50 - 20
     assert measure(spectra, None, baseline=spectra).agreement_percent is None
@@ -599,9 +612,13 @@ def test_steps_and_numbers_are_counted() -> None:
     meter.add({"out": ours}, {"out": np.array([[0.0, 0.1, 0.3], [0.3, 0.1, 0.2]])}, None)
     (output,) = meter.result(is_held_out=True).outputs
     assert (output.steps_used, output.step_count, output.not_finite) == (4, 256, 2)
-    plain = QualityMeter(OUT, candidates={"out": TensorSpec("out", (1, 3), "float32")})
-    plain.add({"out": ours}, {"out": ours}, None)
-    (output,) = plain.result(is_held_out=True).outputs
-    assert (output.steps_used, output.step_count) == (None, None)
+    few = QualityMeter(OUT, candidates={"out": spec})
+    few.add({"out": ours[:1]}, {"out": np.array([[0.1, 0.1, 0.2]])}, None)
+    assert few.result(is_held_out=True).outputs[0].steps_used == 2  # 0 is not among them
+    for dtype in ("float32", "int32"):  # without a scale
+        plain = QualityMeter(OUT, candidates={"out": TensorSpec("out", (1, 3), dtype)})
+        plain.add({"out": ours}, {"out": ours}, None)
+        (output,) = plain.result(is_held_out=True).outputs
+        assert (output.steps_used, output.step_count) == (None, None)
     doubt = doubt_of_parts(plain.result(is_held_out=True))
     assert doubt == "2 of the float model's values of out are NaN or infinite"

@@ -60,17 +60,22 @@ def test_flags_tell_what_is_new_only() -> None:
     assert changed_flags(before, after) == "--io float32 --int16 'b c'"
 
 
-def test_ends_are_spared_before_the_whole_model_is_given_more_bits(float_cnn: FloatModel) -> None:
+def test_layers_at_the_ends_are_spared_before_the_whole_model_is_given_more_bits(
+    float_cnn: FloatModel,
+) -> None:
     content = Path(float_cnn.file.path).read_bytes()
-    found = list(propose(content, {float_cnn.outputs[0].name}, ConvertOptions()))
-    assert len(set(found)) == len(found) and ConvertOptions() not in found
-    spared = [options for options in found if options.keep_float]
-    assert all(options.io == "float32" and options.scheme == "int8" for options in spared)
-    sizes = [len(options.keep_float) for options in spared[:2]]
-    assert sizes == sorted(sizes) and sizes[0] == 1  # the softmax, then the layer before it
-    assert [(options.scheme, options.io) for options in found[len(spared) :]] == [
+    options = ConvertOptions(io="int8")
+    found = list(propose(content, {float_cnn.outputs[0].name}, options))
+    assert len(set(found)) == len(found) and options not in found
+    assert found[0] == ConvertOptions()  # the ends may stay in float without --io
+    spared = [item for item in found if item.keep_float]
+    assert all(item.io == "float32" and item.scheme == "int8" for item in spared)
+    assert len(spared[0].keep_float) == 2  # the softmax, and the layer before it
+    assert [(item.scheme, item.io) for item in found[1 + len(spared) :]] == [
         ("int16x8", None), ("int16x8", "float32"), ("dynamic", None), ("fp16", None)
     ]  # fmt: skip
+    plain = list(propose(content, {float_cnn.outputs[0].name}, ConvertOptions()))
+    assert plain[: len(spared)] == spared
 
 
 @pytest.mark.parametrize(

@@ -605,6 +605,20 @@ _FRAMEWORKS = (
         truth=_true_graph,
         deadline_s=120,
     ),
+    Kind(
+        "graph-run",
+        lambda _: _with_samples(graphs.normalization(), random.Random(0)),
+        _damage_graph,
+        (
+            ("compare", "m.tflite", "m.tflite", "--data", "data.npz", "--no-latency"),
+            ("debug", "m.tflite", "m.tflite", "--data", "data.npz"),
+            ("bench", "m.tflite", "--runs", "3", "--rounds", "2"),
+            ("profile", "m.tflite", "--runs", "3"),
+            ("parity", "m.tflite", "--data", "data.npz"),
+            ("package", "m.tflite", "--target", "ios", "--data", "data.npz", "-o", "p"),
+        ),
+        deadline_s=120,
+    ),
     _framework("foreign-tflite", "tiny.tflite", m.mixed(m.damage, m.damage_words, m.change_tflite)),
     Kind(
         "run-tflite",

@@ -35,6 +35,20 @@ def test_all_tasks_come_back_whatever_their_number(bench: Bench) -> None:
     assert all(outcome["sha256"] for outcome in found.values())
 
 
+def test_a_worker_prefers_files_of_the_float_model_that_it_has_results_of(bench: Bench) -> None:
+    plain = bench.workshop.plain_recipes()[0]
+    task = bench.task(replace(plain, corrections=("bias",)))
+    other = replace(task, source="f" * 64)
+    with LocalPool(bench.store, 2) as pool:
+        first, second = pool._workers
+        first.corrected.add(task.source)
+        assert [pool._effort(first, item) for item in (task, other)] == [0, 1]
+        assert [pool._effort(second, item) for item in (task, other)] == [2, 1]
+        assert pool._effort(second, bench.task(plain)) == 0  # nothing is corrected
+        assert [found for found, _ in pool.run([task])] == [task]
+        assert any(task.source in worker.corrected for worker in pool._workers)
+
+
 def test_a_killed_worker_is_replaced_and_its_task_done_again(bench: Bench) -> None:
     worker = Worker(bench.store.folder)
     child = worker._start()

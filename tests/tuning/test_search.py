@@ -13,6 +13,7 @@ import pytest
 
 from edgeq.tuning.search import Search, badness
 from edgeq.tuning.selection import Choice, _is_pareto
+from edgeq.tuning.trial import is_hopeless
 from edgeq.values import ConvertOptions, Interval, Ratio, Recipe, Trial, TuneOptions
 
 PLAIN = Recipe("minmax", False, "channel")
@@ -64,6 +65,45 @@ def test_a_budget_is_kept_to_the_last_digit(
 ) -> None:
     assert Search.keeps_budget(search(**budget), given) == is_kept
     assert not Search.keeps_budget(search(rejected=(PLAIN,), **budget), given)
+
+
+def test_a_dropped_trial_is_in_no_budget_and_behind_all_others() -> None:
+    early = replace(trial(50.0, 0.0), dropped_after=128)
+    assert not Search.keeps_budget(search(max_drop_points=1.0), early)
+    assert sorted([early, trial(1.0, 30.0)], key=badness)[1] is early
+
+
+@pytest.mark.parametrize(
+    ("drop", "count", "most", "is_certain"),
+    [
+        (Interval(10.0, 6.0, 14.0), 512, 1.9, True),  # 10 - 2 * 4
+        (Interval(10.0, 6.0, 14.0), 512, 2.0, False),
+        (Interval(10.0, 6.0, 14.0), 511, 1.9, False),  # few samples are quickly run
+        (Interval(10.0, 6.0, 14.0), 512, None, False),
+        (None, 512, 1.9, False),
+    ],
+)
+def test_only_what_is_far_outside_of_the_budget_is_hopeless(
+    drop: Interval | None, count: int, most: float | None, is_certain: bool
+) -> None:
+    assert is_hopeless(drop, count, most) == is_certain
+
+
+def test_a_wider_budget_tries_again_what_it_might_not_have_dropped() -> None:
+    paired = {"both_right": 90, "both_wrong": 8, "only_baseline": 30, "only_candidate": 0}
+    early = {"sha256": "0", "size_bytes": 1, "structure": "s", "sqnr_db": 9.0, "paired": paired,
+             "dropped_after": 128}  # fmt: skip
+    full = {**early, "dropped_after": None}
+    for outcome, most, is_known in (
+        (early, 1.0, True),
+        (early, 20.0, False),
+        (early, None, False),
+        (full, 20.0, True),
+        (full, None, True),
+    ):
+        own = SimpleNamespace(journal=SimpleNamespace(known=lambda *_, outcome=outcome: outcome))
+        found = Search._known(own, "search", PLAIN, 1000, most)  # type: ignore[arg-type]
+        assert found == (outcome if is_known else None)
 
 
 def test_accuracy_counts_before_sqnr() -> None:
@@ -136,6 +176,9 @@ def test_each_trial_says_why_it_was_not_chosen() -> None:
         "on the samples kept apart a drop of 0.70 points is above 0.5": better,
         "a drop of 0.60 points is above 0.5": named(2, trial(40.0, 0.6, ms=1.0)),
         "no file could be made": named(3, trial(sha256=None)),
+        "dropped after 125 samples: a drop of 9.00 points is above 0.5": replace(
+            named(8, trial(50.0, 9.0, size=1)), dropped_after=125
+        ),
         "its latency was not measured: others came first": named(4, trial(37.0, 0.0)),
         "slower by 10 %": named(5, trial(40.0, 0.0, ms=1.1)),
         "it loses 0.10 points more": named(6, trial(40.0, 0.1, ms=1.02)),

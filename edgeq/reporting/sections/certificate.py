@@ -44,6 +44,14 @@ def _file_facts(proof: Certificate) -> Facts:
         *((f"output {spec.name}", Cell(describe_tensor(spec))) for spec in proof.outputs),
         ("weights", Cell(per)),
         ("float islands", islands),
+        *(
+            (f"float operators {where}", Cell(_listed(names), len(names)))
+            for names, where in (
+                (proof.wide_inputs, "behind the inputs"),
+                (proof.wide_outputs, "before the outputs"),
+            )
+            if names
+        ),
         ("QUANTIZE, DEQUANTIZE", Cell(f"{proof.quantize_ops}, {proof.dequantize_ops}")),
         ("needs Flex", _names(proof.flex_ops)),
         ("custom operators", _names(proof.custom_ops)),
@@ -55,9 +63,12 @@ def _file_facts(proof: Certificate) -> Facts:
 
 
 def _names(names: Sequence[str]) -> Cell:
-    shown = ", ".join(short(name) for name in names[:8])
+    return Cell(_listed(names), len(names), "bad") if names else Cell("none", 0)
+
+
+def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return Cell(f"{shown}{more}", len(names), "bad") if names else Cell("none", 0)
+    return f"{', '.join(short(name) for name in names[:8])}{more}"
 
 
 def _precision(precision: str) -> Cell:

@@ -157,3 +157,19 @@ def test_weights_that_two_layers_share_stay_one() -> None:
     one, _, report = twins(FIRST.T)
     assert one != PLAIN  # alone, they are corrected
     assert report[0]["chosen"] in ("rounding+bias", "refit+bias")
+
+
+def test_a_reference_serves_several_files_whether_it_keeps_its_results_or_not() -> None:
+    weights = [FIRST, FIRST.T]
+    whole = [np.rint(own / STEP) for own in weights]
+    found = []
+    for keep_bytes in (0, 4000, 1 << 20):  # nothing, one of two layers, both
+        reference = Reference(dense(weights), related_inputs(), keep_bytes=keep_bytes)
+        for _ in range(2):
+            made = dense(whole, [0.05, 0.1, 0.1], [STEP, STEP])
+            report = correct_tree(reference, made, ["bias", "rounding", "refit"])
+            found.append((stored(made, "w0"), stored(made, "w1"), stored(made, "b1"), report))
+        kept = [reference.want(number) is reference.want(number) for number in (0, 1)]
+        assert kept == [keep_bytes > 0, keep_bytes > 4000]
+    assert all(item == found[0] for item in found)
+    assert found[0][0] != whole[0].tolist()

@@ -88,9 +88,10 @@ def test_float_weights_have_no_granularity() -> None:
 @pytest.mark.parametrize("inputs", [[0], [0, -1]])
 def test_an_operator_without_weights_has_none(inputs: list[int]) -> None:
     tensors = [tiny.tensor("x", [1, 6]), tiny.tensor("y", [1, 4])]
-    main = tiny.graph(tensors, [0], [1], [tiny.operator(DENSE, inputs, [1])])
+    main = tiny.graph(tensors, [0], [1], [tiny.operator(DENSE, [0, 0], [1])])
     tree = flatbuffer.parse(tiny.model([main], CODES), "it")
     graph = tree.subgraphs[0]
+    graph.operators[0].inputs = np.array(inputs)
     assert layout.stored_weights(tree, graph, graph.operators[0], "FULLY_CONNECTED") is None
     assert layout.stored_weights(tree, graph, graph.operators[0], "RELU") is None
 

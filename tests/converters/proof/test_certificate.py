@@ -242,10 +242,10 @@ def test_the_dtypes_of_inputs_count_as_those_of_the_result(
 
 def test_constants_and_inputs_that_are_left_out_do_not_count(certified: CERTIFIED) -> None:
     tensors = [integer("x"), tensor("c", [4], FLOAT, buffer=1), integer("y"), tensor("z", [4])]
-    left_out, with_constant = operator(0, [0, 0, -1], [2]), operator(0, [0, 1], [2])
+    left_out, with_constant = operator(0, [0, 1, -1], [2]), operator(1, [0, 1], [2])
     constants = [np.ones(4, np.float32)]
     for one in (left_out, with_constant):
-        proof = certified(tensors, [one], [Operator.ADD], constants)
+        proof = certified(tensors, [one], [Operator.FULLY_CONNECTED, Operator.ADD], constants)
         assert [op.precision for op in proof.operators] == ["int8"]
 
 
@@ -278,12 +278,12 @@ def test_float_activations_are_told_apart_by_their_weights(
 def islands(
     certified: CERTIFIED, *operators: tuple[list[int], list[int]], integers: str = ""
 ) -> int:
-    """A file of RELUs with these inputs and outputs; all tensors are float except those named."""
+    """A file of sums with these inputs and outputs; all tensors are float except those named."""
     count = 1 + max(index for inputs, outputs in operators for index in inputs + outputs)
     kept = {int(digit) for digit in integers}
     tensors = [integer(f"t{n}") if n in kept else tensor(f"t{n}", [1]) for n in range(count)]
     made = [operator(0, inputs, outputs) for inputs, outputs in operators]
-    return certified(tensors, made, [Operator.RELU]).float_islands
+    return certified(tensors, made, [Operator.ADD_N]).float_islands
 
 
 def test_islands_are_float_operators_that_touch(certified: CERTIFIED) -> None:

@@ -39,6 +39,12 @@ def test_an_array_feeds_the_only_input_as_float32():
     assert samples.ref.kind == "arrays"
 
 
+@pytest.mark.parametrize("source", [ROWS, {}, "data.npz"])
+def test_a_model_without_inputs_takes_no_samples(source):
+    with raises("The model has no inputs, so it takes no samples."):
+        open_samples(source, [])
+
+
 def test_arrays_are_matched_by_name_and_carry_labels():
     mask = TensorSpec("mask", (1, 2), "float32")
     data = {"mask": np.ones((4, 2)), "y": np.array([[3], [1], [2], [0]]), "x_in": ROWS}

@@ -1,0 +1,99 @@
+"""Trials of a small classifier whose ranges are right or ruin it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeq.files.storage import to_plain
+from edgeq.tuning.content_store import Store
+from edgeq.tuning.trial import Task, try_task
+from edgeq.tuning.workbench import Workbench
+from edgeq.values import Ranges, Recipe, TensorRange
+from tests.tiny_models import Operator, graph, model, operator, schema, tensor
+
+COUNT = 600
+
+
+def keep(store: Store, values: Any) -> str:
+    path = store.folder / "new.npy"
+    np.save(path, values)
+    return store.adopt(path)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def make_task(store: Store, reach: float, most: float | None, **recipe: Any) -> Task:
+    """A dense layer of four classes; the largest input is the class, and samples are sorted by it.
+
+    Args:
+        reach: largest input that its range covers; the inputs go up to 8.
+    """
+    random = np.random.default_rng(0)
+    labels = np.sort(random.integers(0, 4, COUNT))
+    inputs = random.uniform(0, 6, (COUNT, 4)).astype(np.float32)
+    inputs[np.arange(COUNT), labels] = random.uniform(6.5, 8, COUNT)
+    main = graph(
+        [tensor("x", [1, 4]), tensor("w", [4, 4], buffer=1), tensor("b", [4], buffer=2),
+         tensor("y", [1, 4])],
+        [0], [3], [operator(0, [0, 1, 2], [3], schema.FullyConnectedOptionsT())],
+    )  # fmt: skip
+    eye = np.eye(4, dtype=np.float32)
+    content = model([main], [(Operator.FULLY_CONNECTED, 1)], [eye, np.zeros(4, np.float32)])
+    spans = {0: ("x", reach), 3: ("y", reach)}
+    ranges = Ranges(
+        "edgeq",
+        "minmax",
+        COUNT,
+        tuple(TensorRange(i, name, 0.0, top) for i, (name, top) in spans.items()),
+        "",
+    )
+    x = keep(store, inputs)
+    return Task(
+        recipe=Recipe("minmax", False, "channel", **recipe),
+        source=store.put(content),
+        ranges=store.put(json.dumps(to_plain(ranges)).encode()),
+        io="int8",
+        fits={"x": x},
+        inputs={"x": x},
+        outputs={"y": x},
+        labels=keep(store, labels),
+        preprocessing=(),
+        layout="source",
+        rewrites=(),
+        max_drop_points=most,
+    )
+
+
+def test_a_trial_that_is_certain_to_miss_the_budget_ends_early(store: Store) -> None:
+    bench = Workbench(store)
+    ruined = try_task(make_task(store, 2.0, 1.0), bench)
+    assert ruined["dropped_after"] == 120  # of 600 in five parts, each from all classes
+    assert sum(ruined["paired"].values()) == 120
+    assert ruined["paired"]["only_baseline"] > 60
+    whole = try_task(make_task(store, 2.0, None), bench)
+    assert whole["dropped_after"] is None
+    assert sum(whole["paired"].values()) == COUNT
+    assert whole["sha256"] == ruined["sha256"]
+    right = try_task(make_task(store, 8.0, 1.0), bench)
+    assert right["dropped_after"] is None
+    assert right["paired"]["both_right"] > 0.9 * COUNT
+
+
+def test_trials_do_not_depend_on_those_before_them(store: Store) -> None:
+    tasks = [
+        make_task(store, reach, None, corrections=names)
+        for reach in (8.0, 5.0)
+        for names in ((), ("bias",), ("bias", "rounding", "refit", "clip"))
+    ]
+    used = Workbench(store)
+    after = [try_task(task, used) for task in reversed(tasks)][::-1]
+    assert after == [try_task(task, Workbench(store)) for task in tasks]
+    assert len({item["sha256"] for item in after}) > 2
