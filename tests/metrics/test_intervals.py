@@ -48,6 +48,8 @@ def test_a_worse_candidate_loses(name: str) -> None:
     worse = np.clip(good + random.normal(0, 0.5, 600), 0, 1)
     lost = loss_interval(*(weighted(name, scores, labels) for scores in (good, worse)))
     won = loss_interval(*(weighted(name, scores, labels) for scores in (worse, good)))
+    values = [weighted(name, scores, labels).value().value for scores in (good, worse)]
+    assert lost.value == pytest.approx(abs(values[0] - values[1]))
     assert 0 < lost.low < lost.value < lost.high
     assert (won.value, won.low, won.high) == pytest.approx((-lost.value, -lost.high, -lost.low))
 
@@ -69,6 +71,10 @@ def test_no_difference_in_few_samples_proves_little() -> None:
     same = weighted("f1", scores, labels)
     found = loss_interval(same, same)
     assert (found.value, found.low, found.high) == (0.0, -100 * 3.69 / 40, 100 * 3.69 / 40)
+    few = weighted("f1", scores[:2], labels[:2])
+    assert loss_interval(few, few).high == 100  # and not 184.5
+    shares = [weighted("top1", scores, [0, wrong] * 20) for wrong in (1, 0)]
+    assert loss_interval(*shares).value == 50
     # An error in the output's own unit has no such end.
     zero = weighted("mae", np.ones(5), np.ones(5))
     assert loss_interval(zero, zero) == Interval(0.0, 0.0, 0.0)
