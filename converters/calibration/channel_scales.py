@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.converters.graph.matching import UNITS
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.tflite import flatbuffer
 
@@ -104,7 +105,7 @@ def _split(editor: Editor, index: int, units: Units) -> None:
     layer.builtinOptions.fusedActivationFunction = 0
     steps = [("MUL", units.scale)] if (units.scale != 1).any() else []
     steps += [("ADD", units.offset)] if units.offset.any() or not steps else []
-    current = editor.new_like(index, f"{name}/scaled")
+    current = editor.new_like(index, f"{name}{UNITS}")
     editor.move_output(layer, index, current)
     after = editor.operators[editor.operators.index(layer) + 1 :][:1]
     for place, (kind, constant) in enumerate(steps):

@@ -11,6 +11,9 @@ from edgeq.errors import DataError
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.operators import CONVERTING
 
+# What `channel_scales` adds to the name of a layer's result that is not in real units.
+UNITS = "/scaled"
+
 _Keyed = Sequence[tuple[int, tuple[Any, ...]]]
 
 
@@ -18,13 +21,23 @@ def match_operators(real: Any, made: Any) -> dict[int, int]:
     """Position of an operator in the float model to its position in the quantized one.
 
     Layers with weights have to be the same in both, in the same order. Between them operators
-    match by type, output shape and fused activation; operators that a tool added match nothing.
+    match by type, output shape and fused activation; operators that a tool added match nothing. A
+    layer whose results are in other units (see `UNITS`) matches nothing, either.
 
     Raises:
         DataError: these are two different models; names the first layer that differs.
     """
     require_same_layers(real, made)
-    return dict(_match(_keyed(real), _keyed(made)))
+    return {
+        ours: theirs
+        for ours, theirs in _match(_keyed(real), _keyed(made))
+        if _result(made, theirs) != f"{_result(real, ours)}{UNITS}"
+    }
+
+
+def _result(tree: Any, position: int) -> str:
+    graph = tree.subgraphs[0]
+    return flatbuffer.tensor_name(graph, flatbuffer.indices(graph.operators[position].outputs)[0])
 
 
 def pair_layers(one: Any, other: Any) -> dict[int, int]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from edgeq.converters.calibration.channel_scales import Units, can_split, find_units, split_units
+from edgeq.converters.graph.matching import match_operators
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.tflite import flatbuffer
 from tests.converters.rewrites.tiny_graphs import Builder, kinds, run, schema
@@ -76,3 +77,6 @@ def test_a_split_layer_computes_the_same(
         flatbuffer.interface(flatbuffer.parse(one, "m"))[1][0].name for one in (content, changed)
     ]
     assert names[0] == names[1]
+    before_tree, after_tree = (flatbuffer.parse(one, "m") for one in (content, changed))
+    assert match_operators(before_tree, after_tree) == {}  # its results have other units
+    assert match_operators(after_tree, after_tree).keys() == set(range(1 + len(behind)))
