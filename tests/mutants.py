@@ -56,7 +56,7 @@ _OF_A_GRU = (
     "test_a_sample_that_hinges_on_a_rounding_is_passed_over",
     "test_right_kernels_keep_the_tolerances_of_other_kernels",
 )
-_METRICS = ("tests/metrics",)
+_METRICS = tuple(f"tests/metrics/test_{name}.py" for name in ("metrics", "tasks", "intervals"))
 _GATE = ("tests/gating/test_gate.py", "-p", "tests.gating.conftest")
 
 # What is mutated, and the tests that must notice: without TensorFlow, in a second or two.
@@ -82,8 +82,8 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "quantmath": ("edgeq/tflite/quantmath.py", ("tests/tflite/test_quantmath.py",)),
     "catalogue": ("edgeq/metrics/catalogue.py", _METRICS),
     "classification": ("edgeq/metrics/classification.py", _METRICS),
-    "decoding": ("edgeq/metrics/decoding.py", _METRICS),
-    "detection": ("edgeq/metrics/detection.py", _METRICS),
+    "decoding": ("edgeq/metrics/decoding.py", ("tests/metrics/test_decoding.py",)),
+    "detection": ("edgeq/metrics/detection.py", ("tests/metrics/test_detection.py",)),
     "keypoints": ("edgeq/metrics/keypoints.py", _METRICS),
     "metric": ("edgeq/metrics/metric.py", _METRICS),
     "ranking": ("edgeq/metrics/ranking.py", _METRICS),

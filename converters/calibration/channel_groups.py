@@ -135,8 +135,8 @@ class _Finder:
     def _join(self) -> Groups:
         """Return the lowest channel number of each channel's group."""
         own = np.arange(self._count)
-        pairs = [np.broadcast_arrays(*pair) for pair in self._pairs]
-        ones, others = (np.concatenate([own[:0], *side]) for side in zip(*pairs, strict=True))
+        pairs = [np.broadcast_arrays(*pair) for pair in ((own[:1], own[:1]), *self._pairs)]
+        ones, others = (np.concatenate(side) for side in zip(*pairs, strict=True))
         while True:
             lowest = own.copy()
             np.minimum.at(lowest, ones, own[others])

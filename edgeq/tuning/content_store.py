@@ -22,13 +22,17 @@ class Store:
     def put(self, content: bytes) -> str:
         """Keep some bytes; returns their digest."""
         digest = hashlib.sha256(content).hexdigest()
-        target = self.path(digest)
+        self.put_as(digest, content)
+        return digest
+
+    def put_as(self, name: str, content: bytes) -> None:
+        """Keep some bytes under a name that stands for them."""
+        target = self.path(name)
         if not target.exists():
             # Several workers of a machine share a store, so a file appears whole.
             with scratch.file(target) as temporary:
                 temporary.write_bytes(content)
                 temporary.replace(target)
-        return digest
 
     def adopt(self, path: Path) -> str:
         """Take over a large file that was written into the store's own folder."""

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,13 @@ class Task:
     wide: WideEnds = NOT_WIDE
 
     @property
+    def file_key(self) -> str:
+        """A name for the file of this recipe, whatever samples it is tried on."""
+        made_from = replace(self, inputs={}, outputs={}, labels="", max_drop_points=None)
+        text = json.dumps(to_plain(made_from), sort_keys=True)
+        return f"made-{hashlib.sha256(text.encode()).hexdigest()}"
+
+    @property
     def digests(self) -> frozenset[str]:
         """Everything it needs from the store."""
         own = {self.source, self.ranges, self.labels}
@@ -121,14 +128,26 @@ def _make(task: Task, bench: Workbench) -> Any:
     return tree
 
 
+def _file_and_tree(task: Task, bench: Workbench) -> tuple[bytes, Any]:
+    """The file of a recipe; a corrected one is kept for the samples that confirm the choice."""
+    path, is_kept = bench.store.path(task.file_key), bool(task.recipe.corrections)
+    if is_kept and path.exists():
+        content = path.read_bytes()
+        return content, flatbuffer.parse(content, "the trial")
+    tree = _make(task, bench)
+    content = flatbuffer.serialize(tree)
+    if is_kept:
+        bench.store.put_as(task.file_key, content)
+    return content, tree
+
+
 def try_task(task: Task, bench: Workbench) -> dict[str, Any]:
     """Make the file and run it; the fields of a `Trial` that this tells, as plain JSON.
 
     Raises:
         See `make_file`.
     """
-    tree = _make(task, bench)
-    content = flatbuffer.serialize(tree)
+    content, tree = _file_and_tree(task, bench)
     inputs, wanted = (
         {name: bench.array(digest) for name, digest in side.items()}
         for side in (task.inputs, task.outputs)

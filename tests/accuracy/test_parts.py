@@ -266,8 +266,10 @@ def test_what_8_bits_cannot_do_better_is_not_lost(
     spread: float, error: float, is_lost: bool
 ) -> None:
     """The step of 8 bits is 1, because another column goes from -127.5 to 127.5."""
-    column = (spread, 20 * math.log10(spread / error))
-    assert lost_of(*given((127.5, 60), column)) == (["y[:, 1]"] if is_lost else [])
+    decibels = 20 * math.log10(spread / error)
+    for unit in (1, 2, 0.5):
+        found = lost_of(*given((127.5 * unit, 60), (spread * unit, decibels)))
+        assert found == (["y[:, 1]"] if is_lost else [])
 
 
 @pytest.mark.parametrize(("spread", "error"), [(2.0, 1.0), (1.0, 5.0)])

@@ -27,6 +27,7 @@ from edgeq.values import (
     Finding,
     GateResult,
     Interval,
+    MetricLoss,
     MetricValue,
     Origin,
     OutputQuality,
@@ -261,6 +262,44 @@ def test_rules_on_the_file_itself(
     assert (result.verdict, result.rules[0].findings[0].reason) == (verdict, reason)
 
 
+# Limits of the metric `map`, and its loss or its value in the comparison.
+METRICS: list[tuple[str, Interval, str, str]] = [
+    ("max_loss = 1", Interval(0.5, 0.0, 0.9), "pass", "the whole interval is within the limit"),
+    ("max_loss = 1", Interval(2.0, 1.1, 2.9), "fail", "the whole interval is beyond the limit"),
+    ("min_value = 40", Interval(45.0, 41, 49), "pass", "the whole interval is within the limit"),
+    ("min_value = 40", Interval(35.0, 31, 39), "fail", "the whole interval is beyond the limit"),
+    ("max_value = 40", Interval(35.0, 31, 39), "pass", "the whole interval is within the limit"),
+    ("max_value = 40", Interval(45.0, 41, 49), "fail", "the whole interval is beyond the limit"),
+    *(
+        (rule, Interval(40.0, 0, 60), "cannot-tell",
+         "the interval reaches from within the limit to beyond it")
+        for rule in ("max_loss = 1", "min_value = 40", "max_value = 40")
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("policy", "figure", "verdict", "reason"), METRICS)
+def test_rules_on_any_metric(
+    gate: Any, compared: Record, policy: str, figure: Interval, verdict: str, reason: str
+) -> None:
+    other = Interval(0.0, 0.0, 0.0)
+    metrics = (
+        MetricValue("f1", 0.0, "percent", True, other),
+        MetricValue("map", figure.value, "percent", True, figure),
+    )
+    losses = MetricLoss("f1", "percent", other), MetricLoss("map", "percent", figure)
+    value = replace(
+        compared.value, metrics_baseline=metrics, metrics_candidate=metrics, losses=losses
+    )
+    proven = '[policy]\ndrop_must_be = "proven"\n'
+    result = gate(f"{proven}[policy.metrics.map]\n{policy}\n", [replace(compared, value=value)])
+    (finding,) = result.rules[0].findings
+    assert (result.verdict, finding.reason) == (verdict, reason)
+    assert (finding.value, finding.low, finding.high) == (figure.value, figure.low, figure.high)
+    path = "losses[1].loss" if "loss" in policy else "metrics_candidate[1].value"
+    assert [origin.json_path for origin in finding.origins] == [f"$.{path}"]
+
+
 @pytest.mark.parametrize("policy", ["max_float_islands = 0", 'runs_on = "2.14"'])
 def test_what_only_the_conversion_knows_cannot_be_judged_without_it(
     gate: Any, compared: Record, policy: str
@@ -485,6 +524,7 @@ def test_every_rule_has_a_record_that_passes_one_that_fails_and_one_that_cannot_
     cases = [("policy", case[1], case[3]) for case in CASES]
     cases += [("policy", case[0], case[2]) for case in ON_FILE]
     cases += [("policy.regression", case[0], case[2]) for case in REGRESSIONS]
+    cases += [("policy.metrics.map", case[0], case[2]) for case in METRICS]
     path, found = tmp_path / "edgeq.toml", {rule: set() for rule in RULES}
     for table, policy, verdict in cases:
         path.write_text(f"[{table}]\n{policy}\n")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edgeq.errors import DataError
+from edgeq.metrics.classification import is_right
 from tests.metrics.measuring import measure
 
 
@@ -127,3 +128,30 @@ def test_outputs_that_are_no_keypoints_are_refused() -> None:
         measure("pck@0.1", np.zeros((2, 5)), np.stack((BOX, BOX)))
     with pytest.raises(DataError, match=r"a label has the shape \(6,\)"):
         measure("pck@0.1", np.zeros((2, 6)), np.zeros((2, 6)))
+
+
+def test_f1_of_one_score_is_that_of_class_1() -> None:
+    scores = np.array([[0.9], [0.8], [0.7], [0.1], [0.2]])
+    # one hit, three named, one wanted
+    assert measure("f1", scores, [1, 0, 0, 0, 0]) == pytest.approx(100 * 2 / 4)
+
+
+def test_f1_of_several_labels_takes_probabilities() -> None:
+    labels = np.array([[1, 1], [0, 0]])
+    assert measure("f1", np.array([[1.0, 0.9], [0.0, np.nan]]), labels) == 100
+    for beyond in (-0.1, 1.1):
+        with pytest.raises(DataError, match="this output leaves 0 to 1"):
+            measure("f1", np.array([[1.0, 0.9], [0.0, beyond]]), labels)
+
+
+def test_f1_names_the_shape_and_the_first_label_that_do_not_fit() -> None:
+    with pytest.raises(DataError) as caught:
+        measure("f1", np.full((4, 2), 0.5), np.array([0.25, 1.0, 0.5, 1.0]))
+    assert caught.value.message == (
+        "f1 needs a class, or a 0 or 1 for each output, per sample; output 'out' has the shape "
+        "(2,) a sample, and its label is 0.25."
+    )
+
+
+def test_the_largest_score_alone_is_right_unless_more_may_be() -> None:
+    assert not is_right(np.array([[0.1, 0.9, 0.0]]), np.array([0]))[0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 
 from edgeq.files.storage import to_plain
 from edgeq.tuning.content_store import Store
-from edgeq.tuning.trial import Task, try_task
+from edgeq.tuning.trial import Task, make_file, try_task
 from edgeq.tuning.workbench import Workbench
 from edgeq.values import Ranges, Recipe, TensorRange
 from tests.tiny_models import Operator, graph, model, operator, schema, tensor
@@ -87,6 +89,22 @@ def test_a_trial_that_is_certain_to_miss_the_budget_ends_early(store: Store) -> 
     assert right["paired"]["both_right"] > 0.9 * COUNT
 
 
+def test_a_corrected_file_is_made_once_for_all_samples(store: Store) -> None:
+    task = make_task(store, 8.0, None, corrections=("bias", "rounding"))
+    other = replace(task, labels=keep(store, np.zeros(COUNT, np.int64)))
+    first = try_task(task, Workbench(store))
+    kept = store.path(task.file_key)
+    assert sha256(kept.read_bytes()).hexdigest() == first["sha256"]
+    kept.write_bytes(kept.read_bytes() + bytes(16))  # so that it is seen which one is run
+    again = try_task(other, Workbench(store))
+    assert again["size_bytes"] == first["size_bytes"] + 16
+    assert again["paired"] != first["paired"]
+    # What is written in the end is made anew.
+    assert sha256(make_file(task, Workbench(store))).hexdigest() == first["sha256"]
+    keys = {make_task(store, 8.0, None, corrections=names).file_key for names in ((), ("bias",))}
+    assert len({*keys, task.file_key, make_task(store, 7.0, None).file_key}) == 4
+
+
 def test_trials_do_not_depend_on_those_before_them(store: Store) -> None:
     tasks = [
         make_task(store, reach, None, corrections=names)
@@ -95,5 +113,7 @@ def test_trials_do_not_depend_on_those_before_them(store: Store) -> None:
     ]
     used = Workbench(store)
     after = [try_task(task, used) for task in reversed(tasks)][::-1]
+    for task in tasks:
+        store.path(task.file_key).unlink(missing_ok=True)
     assert after == [try_task(task, Workbench(store)) for task in tasks]
     assert len({item["sha256"] for item in after}) > 2

@@ -153,3 +153,10 @@ def test_layers_that_share_weights_are_left_alone() -> None:
     found = find_groups(build.tree)
     assert found.tensors == frozenset()
     assert len(found.layers) == 2
+
+
+def test_a_model_without_floats_has_no_groups() -> None:
+    build = Builder()
+    x = build.input([1, 2], "int32")
+    build.finish(build.add("ADD", [x, x], [1, 2], "int32"))
+    assert find_groups(build.tree).tensors == frozenset()

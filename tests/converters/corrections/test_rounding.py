@@ -52,6 +52,11 @@ def test_moments_are_sums_about_the_mean(inputs: Real) -> None:
         np.testing.assert_allclose(found.crossed[group], 2 * own, rtol=1e-3, atol=0.2)
 
 
+def test_the_mean_row_is_that_of_each_group(inputs: Real) -> None:
+    found = rounding.mean_row(inputs[:, :, :9])
+    np.testing.assert_array_equal(found, inputs[:, :, :9].mean(axis=1))
+
+
 def test_rows_that_are_few_damp_more() -> None:
     # The mean of the diagonal is 3; of it 0.01, and 0.1 times 2 inputs over 20 rows.
     matrix = np.array([[[2.0, 1.0], [1.0, 4.0]]])

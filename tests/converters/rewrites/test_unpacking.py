@@ -120,7 +120,7 @@ def test_damaged_sparse_weights_are_refused(damage: str) -> None:
     elif damage == "values":
         build.tree.buffers[tensor.buffer].data = np.zeros(4, np.uint8)
     else:
-        tensor.shape = np.array([2**15, 2**15], np.int32)
+        tensor.shape = np.array([2**15, 2**13 + 1], np.int32)
     dense = build.add("DENSIFY", [weights], [3, 4])
     content = build.content(build.add("ADD", [x, dense], [3, 4]))
     with pytest.raises(SourceError, match="the sparse weights 'constant1' cannot be read"):
