@@ -11,7 +11,7 @@ from edgeq.errors import DataError
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.operators import CONVERTING
 
-# What `channel_scales` adds to the name of a layer's result that is not in real units.
+# End of the name of a layer's result that is not in real units; `channel_scales` adds it.
 UNITS = "/scaled"
 
 _Keyed = Sequence[tuple[int, tuple[Any, ...]]]
