@@ -17,7 +17,7 @@ _SHOWN = 4
 
 @dataclass(frozen=True)
 class WideEnds:
-    """Operators and tensors that stay in float at the ends of an INT8 model, see `edgeq.conversion.wide_ends`.
+    """Operators that stay in float at the ends of an INT8 model, see `edgeq.conversion.wide_ends`.
 
     Attributes:
         operators: names of their first outputs.
