@@ -112,6 +112,7 @@ def test_hostile_names_stay_text(compared: Record, policy: Path) -> None:
 
 def test_the_rules_of_the_page_are_those_of_the_table() -> None:
     tables = {"": "[policy]", "devices": "[policy.devices.NAME]", "any": "either",
+              "metrics": "[policy.metrics.NAME]",
               "regression": "[policy.regression]"}  # fmt: skip
     page = (ROOT / "docs" / "gate.md").read_text()
     rows = re.findall(r"^\| (\S+) \| `(\w+)` \| `(.+?)` \| (.+) \|$", page, re.M)
@@ -124,4 +125,4 @@ def test_the_policy_of_the_page_can_be_read(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "gate.md").read_text()
     (block,) = re.findall(r"```toml\n(.*?)```", page, re.S)
     (tmp_path / "edgeq.toml").write_text(block)
-    assert len(read_policy(tmp_path / "edgeq.toml").limits) == 10
+    assert len(read_policy(tmp_path / "edgeq.toml").limits) == 12
