@@ -7,16 +7,18 @@ import importlib.util
 import json
 import os
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from edgeq import errors
 from edgeq.children.child import Child
-from edgeq.errors import EdgeqError, MissingExtraError, QuantizationError
+from edgeq.errors import EdgeqError, MissingExtraError, QuantizationError, UsageError
 from edgeq.files import scratch
 
 _LOG_TAIL_BYTES = 8192
+_LIMIT_VARIABLE, _LIMIT_S = "EDGEQ_CALL_LIMIT_S", 1800.0
 
 # oneDNN prepares its kernels longer than the few samples of the check take without it.
 _ENVIRONMENT = {
@@ -26,6 +28,24 @@ _ENVIRONMENT = {
 }
 
 _Self = TypeVar("_Self", bound="FrameworkProcess")
+
+
+def limit_s() -> float:
+    """How long one call of a framework may take, in seconds.
+
+    Raises:
+        UsageError: the variable that sets it is not a positive number.
+    """
+    text = os.environ.get(_LIMIT_VARIABLE, str(_LIMIT_S))
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = 0.0
+    if not 0 < limit < threading.TIMEOUT_MAX:
+        raise UsageError(
+            f"{_LIMIT_VARIABLE} is {text!r}, not a number of seconds.", hint="Set it to e.g. 3600."
+        )
+    return limit
 
 
 class FrameworkProcess:
@@ -89,15 +109,23 @@ class FrameworkProcess:
 
         Raises:
             EdgeqError: what the call raised, of the same type.
-            QuantizationError: the child died.
+            QuantizationError: the child died, or took longer than `limit_s`.
         """
+        limit = limit_s()
         made = None if out is None else self._folder / out.name
         if made is not None:
             arguments["out"] = str(made)
-        self._child.send(json.dumps({"call": name, "arguments": arguments}))
-        line = self._replies.readline()
+        with self._child.limited(limit):
+            self._child.send(json.dumps({"call": name, "arguments": arguments}))
+            line = self._replies.readline()
         if not line:
             self._child.wait()
+            if self._child.is_late:
+                raise QuantizationError(
+                    f"{self._name} took longer than {limit:g} s for {name!r} and was stopped.",
+                    hint=f"Set {_LIMIT_VARIABLE} to more seconds, or convert a smaller model.",
+                    details=self._child.log(_LOG_TAIL_BYTES),
+                )
             raise QuantizationError(
                 f"{self._name} {self._child.ending} during {name!r}.",
                 hint="Run again with -v to see its own output.",
@@ -107,8 +135,11 @@ class FrameworkProcess:
         if "error" in reply:
             plain = reply["error"]
             kind: type[EdgeqError] = getattr(errors, plain["type"])
-            details = filter(None, [plain["details"], self._child.log(_LOG_TAIL_BYTES)])
-            raise kind(plain["message"], hint=plain["hint"], details="\n".join(details))
+            log, message = self._child.log(_LOG_TAIL_BYTES), plain["message"]
+            if plain["details"] == "" and log:  # the library raised an error without a text
+                message = f"{message} It printed: {log.splitlines()[-1].strip()[:300]}"
+            details = filter(None, [plain["details"], log])
+            raise kind(message, hint=plain["hint"], details="\n".join(details))
         if made is not None and out is not None:
             shutil.move(made, out)
         return reply["ok"]

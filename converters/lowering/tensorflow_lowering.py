@@ -364,9 +364,11 @@ def run_converter(converter: Any) -> bytes:
                 hint="Random layers and stateful=True keep such a state: leave them out.",
                 details=text,
             ) from error
-        first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")
+        lines = [line.strip()[:300] for line in text.splitlines() if line.strip()]
+        # Without a text, `FrameworkProcess.call` adds what it printed.
         raise LoweringError(
-            f"TFLiteConverter refused the model: {first[:300]}", details=text
+            f"TFLiteConverter refused the model: {(lines or ['it gave no reason.'])[0]}",
+            details=text.strip(),
         ) from error
 
 

@@ -80,10 +80,11 @@ def quantize_int16x8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
 
 
 def _explain_quantization(error: Exception) -> QuantizationError:
-    text = str(error)
-    first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")
+    text = str(error).strip()
+    first = text.splitlines()[0].strip()[:300] if text else "it gave no reason."
+    # Without a text, `FrameworkProcess.call` adds what it printed.
     return QuantizationError(
-        f"TensorFlow Lite's quantizer refused the model: {first[:300]}", details=text
+        f"TensorFlow Lite's quantizer refused the model: {first}", details=text
     )
 
 

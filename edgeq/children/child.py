@@ -154,6 +154,15 @@ class Child:
         """The lines that it prints, until it has closed its output."""
         return (line.decode("utf-8", "replace") for line in self.stdout)
 
+    @contextmanager
+    def limited(self, limit_s: float) -> Iterator[None]:
+        """Kill it if the block takes longer than this; `is_late` is then True."""
+        alarm = _alarm(limit_s, self._give_up)
+        try:
+            yield
+        finally:
+            alarm.cancel()
+
     # ------------------------------------------------------------ its end
 
     def wait(self) -> int:
