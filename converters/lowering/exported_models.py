@@ -18,7 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.children.child import Child, warn_of
-from edgeq.converters.lowering.exported_shapes import describe_layout, find_moves, fix_shapes
+from edgeq.converters.lowering.exported_shapes import (
+    SOURCE_INPUTS_KEY,
+    describe_layout,
+    find_moves,
+    fix_shapes,
+    store_inputs,
+)
 from edgeq.converters.lowering.framework_process import FrameworkProcess, limit_s
 from edgeq.converters.lowering.lower import Arrays, finish
 from edgeq.converters.lowering.torch_archive import refuse_code
@@ -218,6 +224,7 @@ class ExportedReader:
             output_names=[self._outputs[position] for position in lowered["order"]],
             unrolled=(),
             notes=(),
+            metadata={SOURCE_INPUTS_KEY: store_inputs(shapes, options)},
         )
         layout = describe_layout(
             model,

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from edgeq.converters.lowering.lower import check_shapes
 from edgeq.converters.samples.input_shapes import show_shape
 from edgeq.errors import UsageError
 from edgeq.values import ConvertOptions, FloatModel
+
+# In the file, so that `compare` lowers the source in the same way.
+SOURCE_INPUTS_KEY = "edgeq.source_inputs"
+
+
+def store_inputs(shapes: dict[str, tuple[int, ...]], options: ConvertOptions) -> str:
+    """The shapes and fixed values of the source's inputs, as JSON."""
+    return json.dumps({"shapes": shapes, "fixed": dict(options.fixed_inputs)})
 
 
 def fix_shapes(

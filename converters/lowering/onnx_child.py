@@ -242,7 +242,10 @@ class Session:
                 continue
             made.replace(out)
             names = [item.name for item in self.runtime.get_outputs()]
-            notes = [error.message for error in failed]
+            notes = [
+                f"the {name} model was lowered, not the {other} one: {error.message}"
+                for other, error in zip(prepared, failed, strict=False)
+            ]
             return {"outputs": names, "order": order, "moved": self.moved_outputs, "notes": notes}
         raise failed[0]
 
