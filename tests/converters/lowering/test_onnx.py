@@ -130,6 +130,16 @@ def test_a_fixed_input_chooses_a_branch(
     ]
 
 
+def test_compare_lowers_the_source_like_its_candidate(onnx_models: Path, tmp_path: Path) -> None:
+    """With the same fixed input and sizes, for which `compare` has no options."""
+    data = {"image": np.random.default_rng(0).uniform(-1, 1, (24, 4)).astype("f4")}
+    source, out = onnx_models / "branches.onnx", tmp_path / "o.tflite"
+    fixed = (("rate", 7.0),)
+    api.convert(source, out, data=data, effort="fast", io="int8", fixed_inputs=fixed)
+    compared = api.compare(source, out, data=data)
+    assert compared.quality.outputs[0].sqnr_db > 30
+
+
 @pytest.mark.parametrize(
     ("fixed", "error", "message"),
     [
