@@ -180,6 +180,21 @@ def test_states_get_a_batch_dimension(onnx_models: Path, read_exported: Read) ->
     assert made["next"].ravel().tolist() == [5, 6, 7, 8, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("name", ["lstm0", "gru0", "gru1", "rnn0"])
+def test_recurrent_layers_become_their_steps(
+    onnx_models: Path, read_exported: Read, name: str
+) -> None:
+    """Both directions, with and without states, biases and outputs; onnxruntime has the values."""
+    model = read_exported(onnx_models / f"{name}.onnx")
+    assert model.max_deviation is not None
+    assert model.max_deviation < 1e-5
+    assert [note for note in model.notes if "batch dimension" not in note] == []
+    tree = flatbuffer.read(Path(model.file.path))
+    names = {flatbuffer.operator_name(tree, item) for item in tree.subgraphs[0].operators}
+    assert not {item for item in names if item.endswith(("LSTM", "RNN")) or item == "WHILE"}
+    assert len(model.outputs) == (4 if name == "lstm0" else 3)
+
+
 def test_onnxsim_is_used(onnx_models: Path, read_exported: Read, tmp_path: Path) -> None:
     """onnx2tf alone would keep the arithmetic on shapes."""
     shape = (("image", (1, 3, 4, 4)),)
