@@ -156,6 +156,16 @@ class Child:
 
     # ------------------------------------------------------------ its end
 
+    @contextmanager
+    def limited(self, deadline_s: float | None) -> Iterator[None]:
+        """Kill it if the block takes longer; `is_late` is then True."""
+        alarm = None if deadline_s is None else _alarm(deadline_s, self._give_up)
+        try:
+            yield
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+
     def wait(self) -> int:
         """Wait until it has ended, and kill what it started.
 

@@ -57,7 +57,8 @@ task_options = _stack(
     click.option(
         "--decode", metavar="SPEC",
         help="How boxes are read from the outputs: boxes=cxcywh|xywh|xyxy|yxyx, unit=pixels, "
-        "scores=sigmoid|softmax, objectness=yes, background=first|last, iou=0.5, min_score=0.01.",
+        "scores=sigmoid|softmax|listed, objectness=yes, background=first|last, iou=0.5, "
+        "min_score=0.01.",
     ),
 )  # fmt: skip
 

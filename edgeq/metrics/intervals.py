@@ -65,8 +65,7 @@ def interval_of(metric: WeightedMetric) -> Interval:
     value = metric.value().value
     if isinstance(metric, TopK):
         return Interval(value, *wilson_interval(round(value * metric.count / 100), metric.count))
-    drawn = np.concatenate([metric.evaluate(weights) for weights in _draw(metric.count)])
-    return _percentiles(value, drawn, None)
+    return _percentiles(value, _draw_values(metric), None)
 
 
 def loss_interval(baseline: WeightedMetric, candidate: WeightedMetric) -> Interval:
@@ -83,15 +82,18 @@ def loss_interval(baseline: WeightedMetric, candidate: WeightedMetric) -> Interv
     if isinstance(baseline, TopK) and isinstance(candidate, TopK):
         return drop_interval(count_pairs(baseline.kept()[0], candidate.kept()[0]))
     sign = 1.0 if baseline.is_higher_better else -1.0
-    drawn = np.concatenate(
-        [
-            sign * (baseline.evaluate(weights) - candidate.evaluate(weights))
-            for weights in _draw(baseline.count)
-        ]
-    )
+    drawn = sign * (_draw_values(baseline) - _draw_values(candidate))
     value = sign * (baseline.value().value - candidate.value().value)
     unseen = 100.0 * min(1.0, 3.69 / baseline.count) if baseline.unit == "percent" else None
     return _percentiles(value, drawn, unseen)
+
+
+def _draw_values(metric: WeightedMetric) -> NDArray[np.float64]:
+    """Return the metric for each draw; metrics of as many samples have the same draws."""
+    if metric.drawn is None:
+        found = [metric.evaluate(weights) for weights in _draw(metric.count)]
+        metric.drawn = np.concatenate(found)
+    return metric.drawn
 
 
 def _draw(count: int) -> Iterator[NDArray[np.float64]]:

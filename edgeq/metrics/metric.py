@@ -43,6 +43,8 @@ class WeightedMetric(ABC):
         unit: "percent", or "" for a plain number or the output's own unit.
         is_higher_better: the direction.
         count: samples taken in.
+        drawn: its values for the weights that `intervals` draws, None until then: an interval and
+            a paired one need the same.
     """
 
     name: str
@@ -51,6 +53,7 @@ class WeightedMetric(ABC):
 
     def __init__(self) -> None:
         self.count = 0
+        self.drawn: NDArray[np.float64] | None = None
         self._kept: list[tuple[NDArray[Any], ...]] = []
 
     def add(self, outputs: Outputs, labels: NDArray[Any]) -> None:
@@ -61,6 +64,7 @@ class WeightedMetric(ABC):
         """
         self._kept.append(self._measure(outputs, labels))
         self.count += len(labels)
+        self.drawn = None
 
     @abstractmethod
     def _measure(self, outputs: Outputs, labels: NDArray[Any]) -> tuple[NDArray[Any], ...]:
