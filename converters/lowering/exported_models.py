@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.children.child import Child, warn_of
-from edgeq.converters.lowering.framework_process import FrameworkProcess
+from edgeq.converters.lowering.framework_process import FrameworkProcess, time_limit_s
 from edgeq.converters.lowering.lower import Arrays, check_shapes, finish
 from edgeq.converters.lowering.torch_archive import refuse_code
 from edgeq.converters.safe_reading import onnx_file
@@ -250,7 +250,9 @@ class ExportedReader:
         with scratch.folder() as folder:
             made = folder / prepared.name
             target = [str(script), str(prepared), str(made)]
-            with Child(target, folders=[folder], late=True, python=self._python) as child:
+            with Child(
+                target, folders=[folder], late=True, python=self._python, deadline_s=time_limit_s()
+            ) as child:
                 if child.wait() != 0:
                     return child.last_line(f"it {child.ending}")[:300]
             shutil.move(made, prepared)
