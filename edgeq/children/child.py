@@ -154,29 +154,20 @@ class Child:
         self._close_stdin()
 
     @contextmanager
-    def limited(self, limit_s: float) -> Iterator[None]:
+    def limited(self, limit_s: float | None) -> Iterator[None]:
         """Kill it if the block takes longer; `is_late` is then True."""
-        alarm = _alarm(limit_s, partial(self._give_up, limit_s))
+        alarm = None if limit_s is None else _alarm(limit_s, partial(self._give_up, limit_s))
         try:
             yield
         finally:
-            alarm.cancel()
+            if alarm is not None:
+                alarm.cancel()
 
     def lines(self) -> Iterator[str]:
         """The lines that it prints, until it has closed its output."""
         return (line.decode("utf-8", "replace") for line in self.stdout)
 
     # ------------------------------------------------------------ its end
-
-    @contextmanager
-    def limited(self, deadline_s: float | None) -> Iterator[None]:
-        """Kill it if the block takes longer; `is_late` is then True."""
-        alarm = None if deadline_s is None else _alarm(deadline_s, self._give_up)
-        try:
-            yield
-        finally:
-            if alarm is not None:
-                alarm.cancel()
 
     def wait(self) -> int:
         """Wait until it has ended, and kill what it started.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -77,6 +78,13 @@ source_options = _stack(
         multiple=True,
         metavar="NAME=D,D,...",
         help="Fix dynamic dimensions of an input; ? keeps one dynamic.",
+    ),
+    click.option(
+        "--fix-input",
+        "fixed",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Make a constant of an input of an .onnx model, e.g. sr=16000.",
     ),
     click.option(
         "--signature", metavar="NAME", help="Signature to convert, if the SavedModel has several."
@@ -179,6 +187,22 @@ def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, shape
 
 
+def parse_fixed(text: str) -> tuple[str, float]:
+    """`--fix-input NAME=VALUE`.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    name, _, value = text.rpartition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not name or not math.isfinite(number):
+        raise UsageError(f"--fix-input {text!r} cannot be read.", hint="Write NAME=16000.")
+    return name, number
+
+
 def read_source(given: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `ConvertOptions` that `source_options` decide.
 
@@ -188,6 +212,7 @@ def read_source(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "batch": parse_batch(given["batch"]),
         "input_shapes": tuple(map(parse_shape, given["shapes"])),
+        "fixed_inputs": tuple(map(parse_fixed, given["fixed"])),
         "custom_objects": given["custom_objects"],
         "trusted": given["unsafe_deserialization"],
         "signature": given["signature"],

@@ -268,6 +268,7 @@ class ConvertOptions:
         seed: of every deterministic choice.
         batch: size of a dynamic first dimension, 0 to keep it dynamic, None for the default.
         input_shapes: (input name, whole shape, -1 for dynamic).
+        fixed_inputs: (input name, value) of ONNX inputs that become constants.
         custom_objects: "module:NAME" each.
         trusted: run code that the model file contains.
         signature: name of the signature, for a SavedModel with several.
@@ -299,6 +300,7 @@ class ConvertOptions:
     seed: int = 0
     batch: int | None = None
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    fixed_inputs: tuple[tuple[str, float], ...] = ()
     custom_objects: tuple[str, ...] = ()
     trusted: bool = False
     signature: str | None = None
