@@ -203,7 +203,7 @@ class ExportedReader:
         moves = find_moves(options, shapes)
         sizes = [list(shape) for shape in shapes.values()]
         given: dict[str, Any] = {}
-        notes = []
+        notes: list[str] = []
         if self.kind == "onnx":
             given["prepared"], notes = self._prepare(folder, sizes, options)
         lowered = self._process.call(

@@ -126,7 +126,7 @@ def choose_branches(model: Any) -> list[tuple[str, list[str]]]:
     Returns:
         The others: name, and the inputs of the model on whose values the condition depends.
     """
-    graph, left = model.graph, {}
+    graph, left = model.graph, dict[str, tuple[str, list[str]]]()
     while True:
         nodes = [node for node in graph.node if node.op_type == "If" and node.output[0] not in left]
         if not nodes:

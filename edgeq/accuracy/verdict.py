@@ -124,7 +124,6 @@ def judge_comparison(
     quality: Quality,
     bench: BenchResult | None,
     issues: Sequence[Issue] = (),
-    losses: Sequence[MetricLoss] = (),
 ) -> tuple[str, tuple[str, ...]]:
     """Return the verdict, "ship", "check" or "no", and its reasons as sentences.
 
@@ -132,6 +131,7 @@ def judge_comparison(
     column of an output is lost, or the SQNR is below 10 dB without labels. "check": anything that
     is not proven.
     """
+    losses = [pair.loss for pair in quality.metrics if pair.loss is not None]
     reasons = list(find_lost(quality))
     verdict = "no" if reasons else "ship"
     drop = quality.drop_points
@@ -199,13 +199,39 @@ def chance_doubt(quality: Quality) -> str | None:
     )
 
 
+def in_points(loss: MetricLoss) -> Interval:
+    """Return a loss as a budget counts it.
+
+    A point is one of a metric in per cent, 0.01 of `r2` and `auc`, and one unit of an error.
+    """
+    point, found = _point_of(loss) or 1.0, loss.loss
+    return Interval(found.value / point, found.low / point, found.high / point)
+
+
+def budget_drop(quality: Quality) -> Interval | None:
+    """Return the loss that a budget limits, in points; None if it was not measured.
+
+    It is the loss of the first metric of the task, or the accuracy drop without metrics.
+    """
+    if not quality.metrics:
+        return quality.drop_points
+    loss = quality.metrics[0].loss
+    return None if loss is None else in_points(loss)
+
+
+def budget_name(quality: Quality) -> str:
+    """Return what `budget_drop` is the loss of."""
+    return quality.metrics[0].baseline.name if quality.metrics else "accuracy"
+
+
 def unproven_budget(quality: Quality, budget: float | None) -> str | None:
-    """Return a sentence if the drop's interval exceeds a budget in points, or None."""
-    drop = quality.drop_points
+    """Return a sentence if the interval of the budget's loss exceeds it, or None."""
+    drop = budget_drop(quality)
     if budget is None or drop is None or drop.high <= budget:
         return None
+    what = "drop" if not quality.metrics else f"loss of {budget_name(quality)}"
     return (
-        f"The drop is {drop.value:.2f} points on {quality.sample_count} samples, with a 95 % "
+        f"The {what} is {drop.value:.2f} points on {quality.sample_count} samples, with a 95 % "
         f"interval up to {drop.high:.2f}: more samples are needed to prove {budget:g}."
     )
 

@@ -51,6 +51,11 @@ data_options = _stack(
 
 task_options = _stack(
     click.option(
+        "--metric", "metrics", multiple=True, metavar="NAME",
+        help="Metric of the task: topN, f1, auc, eer, map, map@IOU, miou, pck@SHARE, r2, mae, "
+        "rmse, mse or module:function; repeat for several. By default chosen from the labels.",
+    ),
+    click.option(
         "--labels", metavar="PATH", type=click.Path(path_type=Path),
         help="Labels beside the samples: a COCO JSON file, a folder of YOLO text files or of mask "
         "images, a CSV file of file names and values, an .npy file.",
