@@ -78,9 +78,6 @@ TASKS = (
     Task("ViT", "fmnist_vit.keras", *_GARMENTS, "top1"),
     Task("detector", "scenes_detector.keras", f"{_DATA}boxes_calibration", f"{_DATA}boxes_test",
          "map", decode="boxes=cxcywh,unit=pixels"),
-    Task("U-Net", "scenes_unet.keras", f"{_DATA}masks_calibration", f"{_DATA}masks_test", "miou"),
-    Task("regressor", "scenes_weight.keras", f"{_DATA}weights_calibration", f"{_DATA}weights_test",
-         "r2"),
 )  # fmt: skip
 
 

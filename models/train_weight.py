@@ -36,7 +36,7 @@ RECIPE = SceneRecipe(
     "mean_squared_error",
     label=lambda scene: scene.weight,
     metric="r2",
-    epochs=15,
+    epochs=10,
 )
 
 if __name__ == "__main__":
