@@ -27,7 +27,7 @@ SAMPLES = {
     "scenes_unet": "masks",
     "scenes_weight": "weights",
 }
-# What measures those that do not classify, and how boxes are read.
+# Metrics of those that do not classify, and how boxes are read.
 METRICS = {"scenes_detector": "map", "scenes_unet": "miou", "scenes_weight": "r2"}
 DECODED = {"scenes_detector": "boxes=cxcywh,unit=pixels"}
 FED = {"fmnist_mobilenet": ["scale=1/255"], "fmnist_uneven": ["scale=1/255"]}

@@ -25,7 +25,7 @@ def test_equal_seeds_give_equal_scenes() -> None:
 
 
 def test_the_scenes_are_those_that_the_figures_were_measured_on() -> None:
-    """What composes them is fixed: another first scene makes the figures of the README untrue."""
+    """Another first scene would make the figures of models/README.md untrue."""
     first = SCENES[0]
     assert (first.boxes * [1, *[SIZE] * 4]).tolist() == [
         [4, 28, 9, 44, 29],
