@@ -1,4 +1,4 @@
-"""What INT8 costs by each task's own metric, tool by tool: the same float model, the same samples.
+"""The loss of INT8 by each task's own metric, tool by tool: same float model, same samples.
 
     python benchmarks/tasks.py [--litert-quantizer-python PATH] [--only NAME]
 
@@ -78,9 +78,6 @@ TASKS = (
     Task("ViT", "fmnist_vit.keras", *_GARMENTS, "top1"),
     Task("detector", "scenes_detector.keras", f"{_DATA}boxes_calibration", f"{_DATA}boxes_test",
          "map", decode="boxes=cxcywh,unit=pixels"),
-    Task("U-Net", "scenes_unet.keras", f"{_DATA}masks_calibration", f"{_DATA}masks_test", "miou"),
-    Task("regressor", "scenes_weight.keras", f"{_DATA}weights_calibration", f"{_DATA}weights_test",
-         "r2"),
 )  # fmt: skip
 
 
@@ -137,10 +134,11 @@ class Bench:
         return self.folder / f"{tool}.tflite"
 
     def _edgeq(self) -> str:
-        preprocess = [word for text in self.task.preprocess for word in ("--preprocess", text)]
+        declared = [word for text in self.task.preprocess for word in ("--preprocess", text)]
+        declared += ["--decode", self.task.decode] if self.task.decode is not None else []
         return _run(
             str(Path(sys.executable).with_name("edgeq")), "convert", self.model,
-            "-o", self._target("edgeq"), "--data", self.calibration, *preprocess,
+            "-o", self._target("edgeq"), "--data", self.calibration, *declared,
             *self.task.options,
         )  # fmt: skip
 
@@ -249,7 +247,7 @@ def _cells(task: Task, entry: Entry) -> list[str]:
 
 
 def wide(proof: Certificate) -> str:
-    """What is not INT8: operators at the ends, INT16 operators, borders of another dtype."""
+    """List operators that are not INT8: at the ends, INT16; and borders of another dtype."""
     ends = [*proof.wide_inputs, *proof.wide_outputs]
     narrow = sum(item.precision.startswith("int16") for item in proof.operators)
     borders = sorted({spec.dtype for spec in (*proof.inputs, *proof.outputs)} - {"int8"})

@@ -1,4 +1,4 @@
-"""The shipped samples for the models whose inputs are not whole images, and scenes made of them.
+"""The shipped samples for the models whose inputs are not whole images, and scenes with them.
 
 edgeq convert fmnist_two_input.keras --data edgeq.models.data:two_input_calibration
 edgeq convert scenes_unet.keras --data edgeq.models.data:masks_calibration

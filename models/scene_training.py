@@ -13,7 +13,7 @@ from keras import layers
 
 from edgeq.metrics.catalogue import make_metric
 from edgeq.metrics.decoding import find_decoder
-from edgeq.models import data
+from edgeq.models import data, path
 from edgeq.models.scenes import SIZE, Scene, compose
 from edgeq.models.training import add_output, fit, make_parser, read_split
 from edgeq.values import TensorSpec
@@ -83,9 +83,19 @@ def measure(model: keras.Model, recipe: SceneRecipe) -> float:
     return metric.value().value
 
 
-def convolve(
-    x: keras.KerasTensor, channels: int, stride: int = 1, activation: str = "relu"
-) -> keras.KerasTensor:
-    """A convolution of 3 x 3, batch normalization and an activation."""
-    x = layers.Conv2D(channels, 3, stride, padding="same", use_bias=False)(x)
-    return layers.Activation(activation)(layers.BatchNormalization()(x))
+def convolve(x: keras.KerasTensor, channels: int, stride: int, name: str) -> keras.KerasTensor:
+    """A convolution of 3 x 3, batch normalization and SiLU."""
+    x = layers.Conv2D(channels, 3, stride, padding="same", use_bias=False, name=name)(x)
+    x = layers.BatchNormalization(name=f"{name}_normal")(x)
+    return layers.Activation("silu", name=f"{name}_silu")(x)
+
+
+def start_from_detector() -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
+    """Input and results of the six trained convolutions of the shipped detector.
+
+    Their sizes are 32, 16, 16, 8, 8 and 8. Other models of scenes start from them, which needs a
+    tenth of the training.
+    """
+    detector = keras.saving.load_model(path("scenes_detector.keras"))
+    found = [layer.output for layer in detector.layers if isinstance(layer, layers.Activation)]
+    return detector.input, found

@@ -27,8 +27,9 @@ def build() -> keras.Model:
     """Six convolutions with SiLU and two heads; float32 [N, 64, 64, 3] of 0..255."""
     entry = keras.Input((SIZE, SIZE, 3), name="image")
     x = layers.Rescaling(1 / 255)(entry)
-    for channels, stride in ((16, 2), (32, 2), (32, 1), (48, 2), (48, 1), (64, 1)):
-        x = convolve(x, channels, stride, "silu")
+    sizes = ((16, 2), (32, 2), (32, 1), (48, 2), (48, 1), (64, 1))
+    for number, (channels, stride) in enumerate(sizes):
+        x = convolve(x, channels, stride, f"down{number}")
     boxes = layers.Conv2D(4, 1, activation="sigmoid", name="boxes")(x)
     boxes = layers.Reshape((_CELLS**2, 4))(boxes)
     corners = (np.arange(_CELLS) + 0.5) * _STRIDE - _SPAN / 2

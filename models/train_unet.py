@@ -3,7 +3,7 @@
 python -m edgeq.models.train_unet --fashion-mnist DIR
 
 The network is that of Ronneberger et al., "U-Net: Convolutional Networks for Biomedical Image
-Segmentation" (2015), with few channels.
+Segmentation" (2015), with few channels; the way down starts as the trained detector.
 """
 
 from __future__ import annotations
@@ -11,28 +11,21 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from edgeq.models.scene_training import SceneRecipe, convolve, run
-from edgeq.models.scenes import SIZE
+from edgeq.models.scene_training import SceneRecipe, convolve, run, start_from_detector
 from edgeq.models.training import CLASS_COUNT
-
-_CHANNELS = (8, 16, 32)
 
 
 def build() -> keras.Model:
-    """Three levels down and up, and a softmax; float32 [N, 64, 64, 3] of 0..255."""
-    entry = keras.Input((SIZE, SIZE, 3), name="image")
-    x = layers.Rescaling(1 / 255)(entry)
-    passed = []
-    for channels in _CHANNELS:
-        x = convolve(x, channels)
-        passed.append(x)
-        x = layers.MaxPooling2D()(x)
-    x = convolve(convolve(x, 64), 64)
-    for channels in reversed(_CHANNELS):
+    """The detector's convolutions down, others up, and a softmax; float32 [N, 64, 64, 3] of 0..255.
+
+    The levels are half, a quarter and an eighth of the image's size.
+    """
+    entry, (half, _, quarter, *_, x) = start_from_detector()
+    for passed, channels in ((quarter, 32), (half, 16)):
         x = layers.Conv2DTranspose(channels, 2, 2)(x)
-        x = convolve(layers.Concatenate()([x, passed.pop()]), channels)
-    classes = layers.Conv2D(1 + CLASS_COUNT, 1, activation="softmax", name="classes")(x)
-    return keras.Model(entry, classes, name="scenes_unet")
+        x = convolve(layers.Concatenate()([x, passed]), channels, 1, f"up{x.shape[1]}")
+    x = layers.Conv2DTranspose(1 + CLASS_COUNT, 2, 2)(x)
+    return keras.Model(entry, layers.Softmax(name="classes")(x), name="scenes_unet")
 
 
 RECIPE = SceneRecipe(
@@ -42,7 +35,7 @@ RECIPE = SceneRecipe(
     "sparse_categorical_crossentropy",
     label=lambda scene: scene.mask,
     metric="miou",
-    epochs=8,
+    epochs=3,
 )
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 python -m edgeq.models.train_weight --fashion-mnist DIR
 
-The weights vary by a thousandth of their mean, which the bias of the last layer has.
+The weights vary by a thousandth of their mean, which the bias of the last layer has. Training
+starts with the convolutions of the trained detector.
 """
 
 from __future__ import annotations
@@ -10,20 +11,16 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from edgeq.models.scene_training import SceneRecipe, convolve, run
-from edgeq.models.scenes import SIZE
+from edgeq.models.scene_training import SceneRecipe, run, start_from_detector
 
 _TYPICAL = 1013.0  # kg
 
 
 def build() -> keras.Model:
-    """Five convolutions and two dense layers; float32 [N, 64, 64, 3] of 0..255."""
-    entry = keras.Input((SIZE, SIZE, 3), name="image")
-    x = layers.Rescaling(1 / 255)(entry)
-    for channels, stride in ((16, 2), (32, 2), (32, 1), (48, 2), (48, 1)):
-        x = convolve(x, channels, stride)
+    """The detector's convolutions and two dense layers; float32 [N, 64, 64, 3] of 0..255."""
+    entry, (*_, x) = start_from_detector()
     x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dense(48, activation="relu")(x)
+    x = layers.Dense(64, activation="relu")(x)
     offset = keras.initializers.Constant(_TYPICAL)
     weight = layers.Dense(1, bias_initializer=offset, name="weight")(x)
     return keras.Model(entry, weight, name="scenes_weight")
@@ -36,7 +33,7 @@ RECIPE = SceneRecipe(
     "mean_squared_error",
     label=lambda scene: scene.weight,
     metric="r2",
-    epochs=15,
+    epochs=3,
 )
 
 if __name__ == "__main__":
