@@ -92,6 +92,7 @@ class FileReader:
             output_names=lowered["output_names"],
             unrolled=lowered["unrolled"],
             fused=lowered["fused"],
+            other_dtypes=lowered["other_dtypes"],
             notes=read["notes"],
         )
 
@@ -150,6 +151,7 @@ def finish(
     unrolled: Sequence[str],
     notes: Sequence[str],
     fused: Sequence[str] = (),
+    other_dtypes: Sequence[str] = (),
 ) -> FloatModel:
     """Give a lowered flatbuffer the source's names and write `float.tflite`.
 
@@ -183,6 +185,8 @@ def finish(
         unrolled_layers=tuple(unrolled),
         fused_layers=tuple(fused),
         notes=tuple(notes),
+        rewrites=tuple(f"{dtype} read as float32" for dtype in other_dtypes),
+        other_dtypes=tuple(other_dtypes),
     )
 
 

@@ -42,7 +42,7 @@ def adapt(model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Pa
         require_finite_constants(shared_tree(made.content, model.source.path))  # unpacked ones
         path = folder / "rewritten.tflite"
         path.write_bytes(made.content)
-        model = replace(model, file=storage.refer(path), rewrites=made.names)
+        model = replace(model, file=storage.refer(path), rewrites=model.rewrites + made.names)
     reason = why_stock(made.content) if is_ours else None
     if reason is not None and not has_tensorflow():
         raise MissingExtraError(

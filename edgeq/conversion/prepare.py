@@ -93,7 +93,7 @@ def prepare(
     slower = warn_of_int4(float_model, mix.int4)
     for issue in slower:
         on_note(issue.message)
-    issues = [*plan.issues, *_unfolded(float_model), *slower]
+    issues = [*_other_dtypes(float_model), *plan.issues, *_unfolded(float_model), *slower]
     run, float_model = run_float(job, runner, reader, float_model, plan, issues)
     if len(forms) > 1:
         run, float_model = choose_form(job, plan, run, (float_model, *forms[1:]), issues)
@@ -128,6 +128,16 @@ def _start_tensorflow(
     if kind == "tflite":
         lower.adopt(Path(model), options)  # refuse a bad file before TensorFlow is started
     return started or stack.enter_context(TensorFlowProcess(verbose=verbose))
+
+
+def _other_dtypes(model: FloatModel) -> list[Issue]:
+    if not model.other_dtypes:
+        return []
+    message = (
+        f"the model computes in {', '.join(model.other_dtypes)}, which TensorFlow Lite's operators "
+        "do not; it was read in float32, and all comparisons are with float32"
+    )
+    return [make_issue("convert.read_in_float32", message)]
 
 
 def _unfolded(model: FloatModel) -> list[Issue]:

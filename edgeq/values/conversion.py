@@ -26,6 +26,7 @@ class FloatModel:
         notes: sentences that the user must know about how it was read.
         rewrites: what was rewritten before quantization, each with the number of places.
         fused_layers: LSTM layers of the source that are one operator each.
+        other_dtypes: float dtypes of the source that were read in float32, e.g. "float16".
     """
 
     file: FileRef
@@ -39,6 +40,7 @@ class FloatModel:
     notes: tuple[str, ...] = ()
     rewrites: tuple[str, ...] = ()
     fused_layers: tuple[str, ...] = ()
+    other_dtypes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
