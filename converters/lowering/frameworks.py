@@ -314,7 +314,7 @@ def first_rescaling(loaded: Loaded) -> tuple[float, float] | None:
             return float(layer.scale), float(layer.offset)
         if kind == "Normalization":
             return None  # `batch_statistics` compares what it learned
-        if getattr(layer, "weights", None) and kind not in ("Sequential", "Functional"):
+        if getattr(layer, "weights", None) and not hasattr(layer, "layers"):  # no model itself
             break
     return None
 

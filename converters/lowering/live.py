@@ -9,7 +9,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeq.converters.lowering import frameworks, tensorflow_lowering, wrapping
-from edgeq.converters.lowering.lower import Arrays, check_shapes, finish, traced_batch
+from edgeq.converters.lowering.lower import (
+    Arrays,
+    FindInputs,
+    check_shapes,
+    declare,
+    finish,
+    traced_batch,
+)
 from edgeq.values import ConvertOptions, FileRef, FloatModel
 
 
@@ -18,6 +25,7 @@ class LiveReader:
 
     Args:
         model: the live object; it is not changed.
+        find_inputs: see `lower.declare`.
 
     Raises:
         LoweringError: it is something else.
@@ -25,13 +33,17 @@ class LiveReader:
 
     kind = "python"
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, find_inputs: FindInputs | None = None):
+        self._find_inputs = find_inputs
         self._loaded = wrapping.wrap_live(model)
         self._other_dtypes: tuple[str, ...] = ()
         self._name = f"<{type(model).__name__} {getattr(model, 'name', '')}>"
 
     def lower(self, options: ConvertOptions, folder: Path) -> FloatModel:
         """Trace and lower in this process."""
+        if self._loaded.complete is not None:
+            found = declare(self._loaded.inputs, options, self._find_inputs)
+            self._loaded = self._loaded.complete(found)
         declared = {spec.name: spec.shape for spec in self._loaded.inputs}
         shapes = check_shapes(options, declared)
         inputs = tensorflow_lowering.fix_shapes(self._loaded.inputs, traced_batch(options), shapes)

@@ -25,12 +25,10 @@ from edgeq.converters.graph.marked_lstm import replace_markers
 from edgeq.converters.lowering import float32
 from edgeq.converters.lowering.lstm_layers import marked
 from edgeq.converters.lowering.size_limits import require_small_tensors
-from edgeq.converters.lowering.wrapping import Arrays, Loaded
+from edgeq.converters.lowering.wrapping import Arrays, Loaded, explain_call
 from edgeq.errors import EdgeqError, LoweringError
 from edgeq.values import TensorSpec
 
-# Keras names the layer, and quotes what it raised.
-_KERAS_ERROR = r"Exception encountered when calling (\S+)\.call\(\)\.\s+(.+?)\s+Arguments received"
 _GPU_KERNEL = "_could_use_gpu_kernel"  # of tf_keras' layers, which then keep their loop
 
 
@@ -121,18 +119,7 @@ def _trace(loaded: Loaded, signature: list[Any]) -> Any:
     except EdgeqError:
         raise
     except Exception as error:
-        text = re.sub(r"\x1b\[\d*m", "", str(error))
-        raised = re.search(_KERAS_ERROR, text, re.DOTALL)
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        where, cause = raised.groups() if raised else ("The model", (lines or [""])[-1])
-        shapes = ", ".join(str(spec.shape) for spec in signature)
-        raise LoweringError(
-            f"{where} cannot be traced with inputs of shape {shapes}: "
-            f"{type(error).__name__}: {' '.join(cause.split())[:300].rstrip('.')}.",
-            hint="Set dynamic sizes that it refuses with --input-shape. The code of a custom layer "
-            "must use TensorFlow's operations on tensors: no numpy() or float(), no Python loop.",
-            details=text,
-        ) from error
+        raise explain_call(error, [spec.shape for spec in signature]) from error
 
 
 @contextlib.contextmanager

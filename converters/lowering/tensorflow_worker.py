@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeq.children.framing import read_sample, write_sample
 from edgeq.converters.lowering import frameworks, tensorflow_lowering, tflite_quantizer, wrapping
+from edgeq.values import TensorSpec
 
 
 class Session:
@@ -39,7 +40,14 @@ class Session:
             "notes": self.loaded.notes,
             "gaps": self.gaps,
             "rescaling": frameworks.first_rescaling(self.loaded),
+            "is_declared": self.loaded.complete is None,
         }
+
+    def declare(self, inputs: list[tuple[str, list[int], str]]) -> None:
+        """Give a model that declares no inputs these ones: name, shape, dtype."""
+        complete = self._model().complete
+        assert complete is not None, "the model declares inputs"
+        self.loaded = complete([TensorSpec(name, tuple(s), dtype) for name, s, dtype in inputs])
 
     def lower(
         self, out: str, batch: int | None, shapes: dict[str, list[int]], fuses: bool = False

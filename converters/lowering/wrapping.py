@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +17,9 @@ from edgeq.values import TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]
 
+# Keras names the layer, and quotes what it raised.
+_KERAS_ERROR = r"Exception encountered when calling (\S+)\.call\(\)\.\s+(.+?)\s+Arguments received"
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -21,11 +27,14 @@ class Loaded:
 
     Attributes:
         framework: that read it, with its version.
-        inputs: by name, batch dimension first (-1 where dynamic).
+        inputs: by name, batch dimension first (-1 where dynamic); those of `complete` have the
+            shapes of the first call, or () if nothing is known.
         output_names: in the order `call` returns them.
         call: list of tensors in the order of `inputs` to list of output tensors.
         layers: all Keras layers, nested ones included; empty for SavedModels and functions.
         notes: sentences for the user about how it was read.
+        complete: of a model that declares no inputs, which cannot be called before: the model
+            with these inputs.
     """
 
     framework: str
@@ -34,19 +43,13 @@ class Loaded:
     call: Callable[[list[Any]], list[Any]]
     layers: tuple[Any, ...] = ()
     notes: tuple[str, ...] = ()
+    complete: Callable[[Sequence[TensorSpec]], Loaded] | None = None
 
 
 def wrap_keras(model: Any, framework: str, notes: tuple[str, ...] = ()) -> Loaded:
-    """Give a Keras 3 or tf_keras model the calling convention of `Loaded`.
-
-    Raises:
-        LoweringError: the model declares no inputs (a subclassed model).
-    """
+    """Give a Keras 3 or tf_keras model the calling convention of `Loaded`."""
     if not getattr(model, "inputs", None):
-        raise LoweringError(
-            f"Model {model.name!r} declares no inputs, so its input shapes are unknown.",
-            hint="Wrap it: keras.Model(inputs, model(inputs)) with keras.Input layers.",
-        )
+        return _wrap_undeclared(model, framework, notes)
     structure = getattr(model, "_inputs_struct", None)
     if structure is None:
         structure = getattr(model, "_nested_inputs", model.inputs[0])
@@ -64,6 +67,75 @@ def wrap_keras(model: Any, framework: str, notes: tuple[str, ...] = ()) -> Loade
         return _flatten(model(packed, training=False))
 
     return Loaded(framework, inputs, _output_names(model), call, _layers_in_order(model), notes)
+
+
+def _wrap_undeclared(model: Any, framework: str, notes: tuple[str, ...]) -> Loaded:
+    """A subclassed model, which declares no inputs; Keras stores the shapes of its first call."""
+    parameters = inspect.signature(model.call).parameters
+    required = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
+    if len(required) > 1:
+        raise LoweringError(
+            f"Model {model.name!r} declares no inputs, and its call takes {', '.join(required)}, "
+            "of which Keras stores no shapes.",
+            hint="Take one dict: def call(self, inputs), with inputs['NAME'] for each tensor. Or "
+            "save keras.Model(inputs, model(*inputs)) with a keras.Input for each.",
+        )
+    known = (getattr(model, "_build_shapes_dict", None) or {}).get("input_shape", ())
+    argument = next(iter(parameters), "inputs")
+    if isinstance(known, dict):
+        shapes = {str(name): known[name] for name in sorted(known)}
+    elif known and isinstance(known[0], (list, tuple)):
+        shapes = {f"{argument}_{index}": shape for index, shape in enumerate(known)}
+    else:
+        shapes = {argument: known}
+    inputs = tuple(
+        TensorSpec(name, (-1, *_shape(shape)[1:]) if shape else (), "float32")
+        for name, shape in shapes.items()
+    )
+
+    def complete(specs: Sequence[TensorSpec]) -> Loaded:
+        keras = importlib.import_module(framework.split(maxsplit=1)[0])
+        made = {
+            spec.name: keras.Input(
+                batch_shape=[None if size == -1 else size for size in spec.shape],
+                dtype=spec.dtype,
+                name=spec.name,
+            )
+            for spec in specs
+        }
+        structure = made if isinstance(known, dict) else list(made.values())
+        single = not isinstance(known, dict) and argument in made
+        try:
+            outputs = model(made[argument] if single else structure)
+        except Exception as error:
+            raise explain_call(error, [spec.shape for spec in specs]) from error
+        return wrap_keras(keras.Model(structure, outputs), framework, notes)
+
+    return Loaded(framework, inputs, (), _refuse_call, _layers_in_order(model), notes, complete)
+
+
+def _refuse_call(_tensors: list[Any]) -> list[Any]:
+    raise AssertionError("complete comes first")
+
+
+def explain_call(error: Exception, shapes: Sequence[Any]) -> LoweringError:
+    """The error for a model that cannot be called with tensors of these shapes."""
+    text = re.sub(r"\x1b\[\d*m", "", str(error))
+    raised = re.search(_KERAS_ERROR, text, re.DOTALL)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    where, cause = raised.groups() if raised else ("The model", (lines or [""])[-1])
+    return LoweringError(
+        f"{where} cannot be traced with inputs of shape {', '.join(map(str, shapes))}: "
+        f"{type(error).__name__}: {' '.join(cause.split())[:300].rstrip('.')}.",
+        hint="Set dynamic sizes that it refuses with --input-shape. The code of a custom layer "
+        "must use TensorFlow's operations on tensors: no numpy() or float(), no Python loop.",
+        details=text,
+    )
 
 
 def _layers_in_order(model: Any) -> tuple[Any, ...]:
@@ -121,7 +193,10 @@ def wrap_function(function: Any, framework: str, notes: tuple[str, ...] = ()) ->
     specs.update(named)
     for name, spec in specs.items():
         if spec.shape.rank is None:
-            raise LoweringError(f"Input {name!r} has an unknown rank; give it a shape.")
+            raise LoweringError(
+                f"Input {name!r} of the signature has an unknown rank.",
+                hint="Export it with a tf.TensorSpec that has a shape, None for unknown sizes.",
+            )
     inputs = tuple(
         TensorSpec(name, _shape(spec.shape), spec.dtype.name) for name, spec in specs.items()
     )

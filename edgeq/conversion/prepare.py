@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from edgeq.converters.graph.folding import find_unfolded
 from edgeq.converters.lowering import lower, model_kinds, resizing
 from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader, refuse_options
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
-from edgeq.converters.lowering.lower import FileReader, Reader
+from edgeq.converters.lowering.lower import FileReader, FindInputs, Reader
+from edgeq.converters.samples.open_samples import find_inputs
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.writer.precisions import name_of
 from edgeq.device_runners.devices.kept_agent import KeptAgent
@@ -78,7 +80,8 @@ def prepare(
     # They import their libraries while the model is read.
     runner = stack.enter_context(FloatRunner(folder))
     device = stack.enter_context(KeptAgent())
-    reader = open_reader(stack, model, process, options, verbose)
+    find = None if data is None else partial(find_inputs, data, preprocess)
+    reader = open_reader(stack, model, process, options, verbose, find)
     on_progress("lower", 0, None)
     if reader is None:
         adopted = resizing.fix_shapes(lower.adopt(Path(model), options), options, folder)
@@ -181,8 +184,12 @@ def open_reader(
     process: TensorFlowProcess | None,
     options: ConvertOptions,
     verbose: bool,
+    find_inputs: FindInputs | None = None,
 ) -> Reader | None:
     """Open the reader for this kind of source; None for a `.tflite`.
+
+    Args:
+        find_inputs: see `lower.declare`.
 
     Raises:
         UsageError: options that have no effect for this kind of source.
@@ -192,7 +199,7 @@ def open_reader(
         from edgeq.converters.lowering.live import LiveReader
 
         refuse_options("python", options)
-        return LiveReader(model)
+        return LiveReader(model, find_inputs)
     kind = model_kinds.identify(Path(model))
     refuse_options(kind, options)
     if kind == "tflite":
@@ -201,7 +208,7 @@ def open_reader(
         reader = ExportedReader(Path(model), kind, options, verbose=verbose)
         return stack.enter_context(reader)
     assert process is not None
-    return FileReader(Path(model), kind, process)
+    return FileReader(Path(model), kind, process, find_inputs)
 
 
 def without_temporary_path(model: FloatModel) -> FloatModel:
