@@ -27,6 +27,7 @@ class FloatModel:
         rewrites: what was rewritten before quantization, each with the number of places.
         fused_layers: LSTM layers of the source that are one operator each.
         joins: outputs of the source that this model gives in parts, see `--split-outputs`.
+        other_dtypes: float dtypes of the source that were read in float32, e.g. "float16".
     """
 
     file: FileRef
@@ -41,6 +42,7 @@ class FloatModel:
     rewrites: tuple[str, ...] = ()
     fused_layers: tuple[str, ...] = ()
     joins: tuple[JoinedOutput, ...] = ()
+    other_dtypes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
