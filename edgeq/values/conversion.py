@@ -280,7 +280,7 @@ class ConvertOptions:
         int4: selectors of layers that get INT4 weights.
         min_sqnr_db: gate on the outputs' worst part.
         max_drop_points: gate on the accuracy drop in percentage points.
-        lstm: "fused" for one operator for each LSTM layer of a Keras model, "unrolled" for the
+        lstm: "fused" for one operator for each LSTM layer of Keras or PyTorch, "unrolled" for the
             operators of each step, "auto" for the better of them; see `edgeq.conversion.forms`.
         layout: "source", or "nhwc" to move the channels of PyTorch's and ONNX's images last.
         torch_python: interpreter that has litert-torch, None for this one.

@@ -42,6 +42,23 @@ class TwoInputs(nn.Module):
         return {"map": mixed, "best": mixed.amax((2, 3))}
 
 
+class Recurrent(nn.Module):
+    """Two LSTMs that one operator for each layer and direction can compute, and two others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both_ways = nn.LSTM(6, 5, num_layers=2, bidirectional=True)
+        self.without_bias = nn.LSTM(10, 4, bias=False, batch_first=True)
+        self.with_cell_state = nn.LSTM(4, 4, batch_first=True)
+        self.gru = nn.GRU(4, 4, batch_first=True)
+
+    def forward(self, rows: Any) -> Any:
+        steps, (last, _) = self.both_ways(rows.transpose(0, 1))
+        steps, _ = self.without_bias(steps.transpose(0, 1))
+        steps, (_, cells) = self.with_cell_state(steps)
+        return self.gru(steps)[0][:, -1], cells[0] + last.sum(0)[:, :4]
+
+
 class Svd(nn.Module):
     def forward(self, input: Any) -> Any:
         return torch.linalg.svdvals(input)
@@ -84,6 +101,7 @@ def main(folder: Path) -> None:
     save(folder / "dynamic.pt2", cnn, image, dynamic_shapes=any_size)
     ids = torch.randint(0, 100, (1, 7))
     save(folder / "two.pt2", TwoInputs().eval(), torch.randn(1, 3, 16, 16), kwargs={"ids": ids})
+    save(folder / "recurrent.pt2", Recurrent().eval(), torch.randn(1, 4, 6))
     save_weights(folder, cnn)
     torch.jit.save(torch.jit.trace(cnn, image), folder / "script.pt")
     save(folder / "svd.pt2", Svd(), torch.randn(1, 4, 4))

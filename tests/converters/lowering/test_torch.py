@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,23 @@ def test_layout_nhwc_moves_images_and_says_so(torch_models: Path, read_exported:
         "input 'image' is 1x16x16x3, NHWC; the source takes 1x3x16x16, NCHW",
         "output 'map' is 1x16x16x4, NHWC; the source gives NCHW",
     )
+
+
+@pytest.mark.usefixtures("torch_child")
+def test_lstms_become_one_operator_for_each_layer_and_direction(
+    torch_models: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "o.tflite"
+    result = api.convert(torch_models / "recurrent.pt2", out, data=images(40, 4, 6), effort="fast")
+    assert result.source.max_deviation is not None
+    assert result.source.max_deviation < 1e-5
+    assert result.source.fused_layers == ("both_ways", "without_bias")
+    assert result.source.unrolled_layers == ("with_cell_state", "gru")
+    names = Counter(operator.name for operator in result.certificate.operators)
+    assert names["UNIDIRECTIONAL_SEQUENCE_LSTM"] == 5
+    assert names["REVERSE_V2"] == 4
+    assert names["STABLEHLO_COMPOSITE"] == 0
+    assert result.certificate.float_islands == 0
 
 
 @pytest.mark.usefixtures("torch_child")
