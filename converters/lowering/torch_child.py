@@ -19,6 +19,9 @@ from edgeq.children.serving import CallError, first_line, run_in_batches, serve
 
 _LSTM = "aten.lstm.input"
 _RECURRENT = (_LSTM, "aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input")
+# The place of the argument that says whether it is training.
+_TRAINING = {"aten.batch_norm": 5, "aten.dropout": 2, "aten.feature_dropout": 2,
+             "aten.alpha_dropout": 2, "aten.feature_alpha_dropout": 2, "aten.rrelu": 3}  # fmt: skip
 _SIDES = ("", "_reverse")  # as PyTorch names the weights
 _OTHER_FLOATS = ("float64", "float16", "bfloat16")
 
@@ -144,19 +147,28 @@ def _load_program(path: str, trusted: bool) -> Any:
 
 
 def _refuse_program(path: str, program: Any) -> None:
-    """Raise for a program that was exported in training mode, or is quantized."""
+    """Raise for a program that was exported in training mode, keeps a state, or is quantized."""
     nodes = [node for node in program.graph.nodes if node.op == "call_function"]
-    training = {"aten.batch_norm.default": 5, "aten.dropout.default": 2}
-    learning = [
-        node.name for node in nodes
-        if str(node.target) in training and node.args[training[str(node.target)]] is True
-    ]  # fmt: skip
+    learning = [node.name for node in nodes if _is_learning(node)]
     if learning:
         raise CallError(
             "SourceError",
             f"{path} was exported in training mode: {len(learning)} operators, "
             f"{learning[0]!r} first.",
             "Call model.eval() before torch.export.export.",
+        )
+    buffers = program.graph_signature.inputs_to_buffers
+    changed = [
+        buffers[node.args[0].name] for node in nodes
+        if str(node.target).partition(".")[2].partition(".")[0].endswith("_")  # such as add_
+        and getattr(node.args[0], "name", None) in buffers
+    ]  # fmt: skip
+    if changed:
+        raise CallError(
+            "SourceError",
+            f"{path} changes the buffer {changed[0]!r} in each inference, which is lost in a "
+            ".tflite.",
+            "Make the state an input and an output of the model.",
         )
     quantized = [node.name for node in nodes if "quantized_decomposed" in str(node.target)]
     if quantized:
@@ -165,6 +177,18 @@ def _refuse_program(path: str, program: Any) -> None:
             f"{path} is already quantized: {len(quantized)} operators, {quantized[0]!r} first.",
             "Export the float model.",
         )
+
+
+def _is_learning(node: Any) -> bool:
+    """Whether an operator does what it does in training only."""
+    name, args = str(node.target).removesuffix(".default"), node.args
+    if name in _TRAINING:
+        return args[_TRAINING[name]] is True
+    if name in _RECURRENT:
+        return args[6] is True and args[5] > 0  # between its layers
+    if name == "aten.scaled_dot_product_attention":
+        return bool((args[4] if len(args) > 4 else node.kwargs.get("dropout_p", 0)) > 0)
+    return False
 
 
 def _inputs(path: str, program: Any) -> list[tuple[str, list[int], str]]:
@@ -192,15 +216,17 @@ def _inputs(path: str, program: Any) -> list[tuple[str, list[int], str]]:
 
 
 def _output_names(program: Any) -> list[str]:
-    """The keys of a dictionary of outputs, otherwise output_0, output_1, ..."""
+    """The keys of a dictionary of outputs, otherwise output_0, output_1, ... without a None."""
     from torch.utils import _pytree
 
     spec = program.module_call_graph[0].signature.out_spec
     numbers = list(range(spec.num_leaves))
     tree = _pytree.tree_unflatten(numbers, spec)
+    names = [f"output_{number}" for number in numbers]
     if isinstance(tree, dict) and sorted(tree.values(), key=str) == sorted(numbers, key=str):
-        return [str(name) for name in sorted(tree, key=tree.__getitem__)]
-    return [f"output_{number}" for number in numbers]
+        names = [str(name) for name in sorted(tree, key=tree.__getitem__)]
+    given = program.graph_signature.user_outputs
+    return [name for name, value in zip(names, given, strict=True) if value is not None]
 
 
 def _flatten_calls(program: Any, moves: list[int], *, fuses: bool = False) -> Any:
@@ -234,7 +260,9 @@ def _flatten_calls(program: Any, moves: list[int], *, fuses: bool = False) -> An
             # Called directly, the operators would lose the names of their layers.
             with torch.fx.traceback.preserve_node_meta():
                 found = Marking(self.module).run(*tensors)
-            outputs = _pytree.tree_leaves(found)
+            outputs = [value for value in _pytree.tree_leaves(found) if value is not None]
+            # A single number has no dimension for the batch.
+            outputs = [value if value.dim() else value.reshape(1) for value in outputs]
             if moves:
                 outputs = [
                     value.permute(0, 2, 3, 1) if value.dim() == 4 else value for value in outputs
@@ -255,7 +283,7 @@ def _recurrent(program: Any) -> list[Any]:
 
 
 def _layer_name(node: Any) -> str:
-    """Where a node's layer is in the module; the node's name if it is the module itself."""
+    """The path of a node's layer in the module; the node's name if it is the module itself."""
     stack = list(node.meta.get("nn_module_stack", {}).values())
     path = str(stack[-1][0]) if stack else ""
     return path or str(node.name)

@@ -104,16 +104,47 @@ def test_a_dynamic_batch_is_fixed_as_asked(torch_models: Path, read_exported: Re
 
 
 @pytest.mark.usefixtures("torch_child")
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("training", "3 operators, 'batch_norm'"),
+        ("lstm", "1 operators, 'lstm'"),
+        ("attention", "1 operators, 'scaled_dot_product_attention'"),
+        ("feature_dropout", "1 operators, 'feature_dropout'"),
+    ],
+)
 def test_a_model_exported_in_training_mode_is_refused(
-    torch_models: Path, read_exported: Read
+    torch_models: Path, read_exported: Read, name: str, what: str
 ) -> None:
-    path = torch_models / "training.pt2"
+    path = torch_models / f"{name}.pt2"
     with pytest.raises(SourceError) as caught:
         read_exported(path)
     assert str(caught.value) == (
-        f"{path} was exported in training mode: 3 operators, 'batch_norm' first. "
+        f"{path} was exported in training mode: {what} first. "
         "Call model.eval() before torch.export.export."
     )
+
+
+@pytest.mark.usefixtures("torch_child")
+def test_a_model_that_keeps_a_state_is_refused(torch_models: Path, read_exported: Read) -> None:
+    path = torch_models / "counter.pt2"
+    with pytest.raises(SourceError) as caught:
+        read_exported(path)
+    assert str(caught.value) == (
+        f"{path} changes the buffer 'calls' in each inference, which is lost in a .tflite. "
+        "Make the state an input and an output of the model."
+    )
+
+
+@pytest.mark.usefixtures("torch_child")
+def test_outputs_of_one_number_and_of_nothing(torch_models: Path, read_exported: Read) -> None:
+    model = read_exported(torch_models / "few.pt2")
+    assert [(spec.name, spec.shape) for spec in model.outputs] == [
+        ("output_0", (1,)),
+        ("output_2", (1,)),
+    ]
+    assert model.max_deviation is not None
+    assert model.max_deviation < 1e-6
 
 
 HOSTILE = ("hostile_pickle", "hostile_size", "hostile_guard")
