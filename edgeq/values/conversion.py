@@ -291,7 +291,7 @@ class ConvertOptions:
         metrics: names of the task's metrics, see `edgeq.metrics.catalogue`.
         decode: how boxes are read from the outputs, see `edgeq.metrics.decoding`; the file
             carries it.
-        lstm: "fused" for one operator for each LSTM layer of a Keras model, "unrolled" for the
+        lstm: "fused" for one operator for each LSTM layer of Keras or PyTorch, "unrolled" for the
             operators of each step, "auto" for the better of them; see `edgeq.conversion.forms`.
         layout: "source", or "nhwc" to move the channels of PyTorch's and ONNX's images last.
         torch_python: interpreter that has litert-torch, None for this one.
