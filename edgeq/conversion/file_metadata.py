@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from edgeq.errors import SourceError, UsageError
-from edgeq.metrics.decoding import parse_decoding
+from edgeq.metrics.decoding import parse_decoding, show_decoding
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.compacting import compact
 from edgeq.tflite.joined_outputs import set_joins
@@ -105,7 +105,7 @@ def read_decoding(model: Path | ModelFile) -> str | None:
         return None
     text = raw.decode("utf-8", "replace")
     try:
-        return parse_decoding(text).text()
+        return show_decoding(parse_decoding(text))
     except UsageError as error:
         raise _damaged(model.path, DECODING_KEY, error.message) from error
 

@@ -26,7 +26,7 @@ from edgeq.converters.writer.precisions import name_of
 from edgeq.device_runners.devices.kept_agent import KeptAgent
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
-from edgeq.metrics.decoding import parse_decoding
+from edgeq.metrics.decoding import parse_decoding, show_decoding
 from edgeq.progress import OnNote, OnProgress, no_note
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import read_model
@@ -107,7 +107,7 @@ def prepare(
         run, float_model = choose_form(job, plan, run, (float_model, *forms[1:]), issues)
     job, float_model, run = keep_ends_wide(job, float_model, plan, run, issues)
     texts = tuple(format_preprocessing(item) for item in declared)
-    decoding = None if options.decode is None else parse_decoding(options.decode).text()
+    decoding = None if options.decode is None else show_decoding(parse_decoding(options.decode))
     return Prepared(job, float_model, texts, decoding, plan, run, issues)
 
 

@@ -76,7 +76,7 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
         has_old_runtime=python == ">=3.8",
         min_runtime=contract.min_runtime_version,
     )
-    modules = ["command.py", "interpreter.py", "tensors.py"]
+    modules = ["command.py", "interpreter.py", "results.py", "tensors.py"]
     modules += ["images.py"] if names["image_steps"] else []
     inside = {
         "__init__.py": code.render("init.py.j2", **names),
@@ -84,6 +84,7 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
         "runner.py": code.render("runner.py.j2", **names),
         "py.typed": b"",
         **{name: code.read(name) for name in modules},
+        **({"boxes.py": code.read_decoder()} if names["boxes"] else {}),
     }
     labels = {item.spec.name: item.labels for item in contract.outputs if item.labels}
     if labels:
