@@ -17,6 +17,7 @@ from edgeq.metrics.decoding import parse_decoding, show_decoding
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.image_inputs import image_size
 from edgeq.packaging.contract.labels import require_names
+from edgeq.packaging.contract.results import plan_boxes
 from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.joined_outputs import read_joins
@@ -70,6 +71,7 @@ def make_contract(
     Raises:
         SourceError: not a `.tflite`, or one with a dynamic shape or a dtype that no package can
             have.
+        DataError: a decoding that does not fit the outputs.
         UsageError: a name, a version or labels that do not fit.
     """
     file = model if isinstance(model, ModelFile) else read_tflite(model)
@@ -92,7 +94,7 @@ def make_contract(
             code = file.tree.operatorCodes[operator.opcodeIndex]
             kind = flatbuffer.operator_name(file.tree, operator)
             operators[kind] = max(operators.get(kind, 1), code.version or 1)
-    return Contract(
+    made = Contract(
         name=package_name(name or file.path.stem),
         version=require_version(version),
         model=storage.refer_bytes(file.content, file.path.name),
@@ -112,6 +114,8 @@ def make_contract(
         decoding=decoding,
         boxes=boxes,
     )
+    plan_boxes(made)  # refuses a decoding that does not fit
+    return made
 
 
 def _choose_decoding(file: ModelFile, given: str | None) -> str | None:
