@@ -216,7 +216,7 @@ def test_c(inputs: PackageInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert status == 0, told
 
 
-def test_java(inputs: PackageInputs, fakes: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_java(inputs: PackageInputs, fakes: Path, tmp_path: Path) -> None:
     desktop = Desktop(make_android(inputs, LOCAL_TOOLS), tmp_path / "package", fakes)
     shown = desktop.java("RunTests", f"edgeq.{inputs.contract.name}.GoldenTest")
     assert shown.endswith("3 passed\n")
@@ -224,7 +224,7 @@ def test_java(inputs: PackageInputs, fakes: Path, tmp_path: Path) -> None:  # no
 
 @needs_compiler
 def test_a_box_that_lies_elsewhere_is_found(
-    fakes: Path,  # noqa: F811
+    fakes: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
