@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.vectors import find_faults
 from edgeq.packaging.targets.android import make_files as make_android
 from edgeq.packaging.targets.c import writing
+from edgeq.packaging.targets.ios import make_files as make_swift
 from edgeq.packaging.targets.python import make_files as make_python
 from edgeq.packaging.targets.tools import ArenaMeasurement
 from edgeq.tflite import flatbuffer
@@ -33,7 +35,9 @@ from edgeq.values import JoinBlock, JoinedOutput
 from tests.converters.rewrites.tiny_graphs import Builder
 from tests.packaging.targets.c.test_c import build, needs_compiler, unpack
 from tests.packaging.targets.c.test_c import run as run_program
+from tests.packaging.targets.swift_subset import Program
 from tests.packaging.targets.test_android import Desktop, fakes, needs, run
+from tests.packaging.targets.test_ios import Language, Parser, problems, tree_sitter_swift
 
 __all__ = ["fakes"]
 
@@ -220,6 +224,35 @@ def test_java(inputs: PackageInputs, fakes: Path, tmp_path: Path) -> None:
     desktop = Desktop(make_android(inputs, LOCAL_TOOLS), tmp_path / "package", fakes)
     shown = desktop.java("RunTests", f"edgeq.{inputs.contract.name}.GoldenTest")
     assert shown.endswith("3 passed\n")
+
+
+def swift_boxes(inputs: PackageInputs, vector: Vector) -> list[list[float]]:
+    """What the Swift code finds; the calls are those that it makes itself."""
+    files = make_swift(inputs, LOCAL_TOOLS)
+    sources = {path: text.decode() for path, text in files.items() if path.endswith(".swift")}
+    parser = Parser(Language(tree_sitter_swift.language()))
+    for path, text in sources.items():
+        assert problems(parser.parse(text.encode()).root_node) == [], path
+    of = {name: text for path, text in sources.items() for name in [path.rpartition("/")[2]]}
+    (predictor,) = (text for name, text in of.items() if name.endswith("Predictor.swift"))
+    calls = re.findall(r"let joined\d+ = join\(.*?\)\n", predictor)
+    (found,) = re.findall(r"boxes: (findBoxes\(.*?column: \d+\)\))", predictor, re.DOTALL)
+    reals = ", ".join(f"_ real{place}: [Float]" for place in range(len(inputs.contract.outputs)))
+    body = "".join(calls) + f"return {found}\n"
+    program = Program(
+        of["Numerics.swift"] + of["Boxes.swift"] + f"func all({reals}) -> [Box] {{\n{body}}}\n"
+    )
+    values = [list(map(np.float32, own.ravel())) for own in vector.real.values()]
+    return [
+        [box.index, box.x1, box.y1, box.x2, box.y2, box.score]
+        for box in program.call("all", *values)
+    ]
+
+
+def test_swift(inputs: PackageInputs) -> None:
+    for vector in inputs.golden.vectors:
+        found = np.array(swift_boxes(inputs, vector), np.float64)
+        np.testing.assert_allclose(found, boxes_of(vector), atol=1e-6)
 
 
 @needs_compiler
