@@ -258,7 +258,5 @@ def _boxes(contract: Contract, joins: Sequence[dict[str, Any]]) -> dict[str, Any
         **found,
         "name": string(found["name"]),
         "property": naming.camel(contract.boxes),
-        if "e" not in found["least"]
-        else "Double.leastNormalMagnitude",
         "call": f"findBoxes(\n{margin}boxes: {tables[0]},\n{margin}scores: {tables[1]})",
     }
