@@ -83,6 +83,12 @@ source_options = _stack(
         help="Fix dynamic dimensions of an input; ? keeps one dynamic.",
     ),
     click.option(
+        "--outputs",
+        multiple=True,
+        metavar="TENSOR",
+        help="Cut the model off at these tensors, for example before it suppresses boxes.",
+    ),
+    click.option(
         "--signature", metavar="NAME", help="Signature to convert, if the SavedModel has several."
     ),
     click.option(
@@ -194,6 +200,7 @@ def read_source(given: Mapping[str, Any]) -> dict[str, Any]:
         "input_shapes": tuple(map(parse_shape, given["shapes"])),
         "custom_objects": given["custom_objects"],
         "trusted": given["unsafe_deserialization"],
+        "outputs": given["outputs"],
         "signature": given["signature"],
         "layout": given["layout"],
         "torch_python": given["torch_python"],

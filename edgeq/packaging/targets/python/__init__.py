@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -61,11 +61,7 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
         inputs.license,
         readme="",
     )
-    runtimes = "numpy and ai-edge-litert"
-    if any(item.startswith("tflite-runtime") for item in needs):
-        runtimes += " (or tflite-runtime)"
-    if any(item.startswith("pillow") for item in needs):
-        runtimes = f"{runtimes.replace(' and', ',')}, and Pillow to prepare images"
+    runtimes = _show_needs(needs)
     readme = code.render(
         "README.md.j2",
         **names,
@@ -84,8 +80,9 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
         "runner.py": code.render("runner.py.j2", **names),
         "py.typed": b"",
         **{name: code.read(name) for name in modules},
-        **({"boxes.py": code.read_decoder()} if names["boxes"] else {}),
     }
+    if names["boxes"]:
+        inside["boxes.py"] = code.read_decoder()
     labels = {item.spec.name: item.labels for item in contract.outputs if item.labels}
     if labels:
         inside["labels.json"] = (json_text(labels, indent=1) + "\n").encode()
@@ -98,6 +95,16 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
         f"{contract.name}.service": code.render("service.j2", **names),
         **package,
     }
+
+
+def _show_needs(needs: Sequence[str]) -> str:
+    """Other distributions as text."""
+    runtimes = "numpy and ai-edge-litert"
+    if any(item.startswith("tflite-runtime") for item in needs):
+        runtimes += " (or tflite-runtime)"
+    if any(item.startswith("pillow") for item in needs):
+        runtimes = f"{runtimes.replace(' and', ',')}, and Pillow to prepare images"
+    return runtimes
 
 
 def _requirements(contract: Contract) -> tuple[list[str], str]:
