@@ -11,7 +11,7 @@ import msgspec
 
 from edgeq.converters.lowering.exported_shapes import SOURCE_INPUTS_KEY
 from edgeq.errors import SourceError, UsageError
-from edgeq.metrics.decoding import parse_decoding
+from edgeq.metrics.decoding import parse_decoding, show_decoding
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.compacting import compact
 from edgeq.tflite.joined_outputs import set_joins
@@ -22,6 +22,7 @@ PREPROCESSING_KEY = "edgeq.preprocessing"
 LAYOUT_KEY = "edgeq.layout"
 REWRITES_KEY = "edgeq.rewrites"
 DECODING_KEY = "edgeq.decoding"
+OUTPUTS_KEY = "edgeq.outputs"
 _LAYOUTS = ("source", "nhwc")
 
 
@@ -35,6 +36,7 @@ class Carried:
         rewrites: what was rewritten before quantization.
         decoding: `--decode` text, None without.
         joins: outputs that the file gives in parts.
+        outputs: tensors of the float model at which it was cut off.
     """
 
     preprocessing: tuple[str, ...] = ()
@@ -42,6 +44,7 @@ class Carried:
     rewrites: tuple[str, ...] = ()
     decoding: str | None = None
     joins: tuple[JoinedOutput, ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 def finish_file(content: bytes, carried: Carried) -> bytes:
@@ -63,6 +66,8 @@ def finish_tree(tree: Any, carried: Carried) -> None:
         flatbuffer.set_metadata(tree, REWRITES_KEY, ", ".join(carried.rewrites).encode())
     if carried.decoding is not None:
         flatbuffer.set_metadata(tree, DECODING_KEY, carried.decoding.encode())
+    if carried.outputs:
+        flatbuffer.set_metadata(tree, OUTPUTS_KEY, json.dumps(carried.outputs).encode())
     set_joins(tree, carried.joins)
 
 
@@ -84,14 +89,26 @@ def read_preprocessing(model: Path | ModelFile) -> tuple[str, ...]:
     Raises:
         SourceError: this metadata is not what edgeq writes.
     """
-    model = read_model(model)
-    raw = flatbuffer.metadata(model.tree, PREPROCESSING_KEY)
+    return _read_texts(read_model(model), PREPROCESSING_KEY)
+
+
+def read_outputs(model: Path | ModelFile) -> tuple[str, ...]:
+    """Return the tensors at which the float model of a converted file was cut off.
+
+    Raises:
+        SourceError: this metadata is not what edgeq writes.
+    """
+    return _read_texts(read_model(model), OUTPUTS_KEY)
+
+
+def _read_texts(model: ModelFile, key: str) -> tuple[str, ...]:
+    raw = flatbuffer.metadata(model.tree, key)
     if raw is None:
         return ()
     try:
         return msgspec.json.decode(raw, type=tuple[str, ...])
     except (ValueError, RecursionError) as error:
-        raise _damaged(model.path, PREPROCESSING_KEY, str(error)) from error
+        raise _damaged(model.path, key, str(error)) from error
 
 
 def read_decoding(model: Path | ModelFile) -> str | None:
@@ -106,7 +123,7 @@ def read_decoding(model: Path | ModelFile) -> str | None:
         return None
     text = raw.decode("utf-8", "replace")
     try:
-        return parse_decoding(text).text()
+        return show_decoding(parse_decoding(text))
     except UsageError as error:
         raise _damaged(model.path, DECODING_KEY, error.message) from error
 
