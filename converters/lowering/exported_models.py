@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.children.child import Child, warn_of
+from edgeq.converters.graph.marked_lstm import replace_markers
 from edgeq.converters.lowering.exported_shapes import (
     SOURCE_INPUTS_KEY,
     describe_layout,
@@ -25,7 +26,7 @@ from edgeq.converters.lowering.exported_shapes import (
     fix_shapes,
     store_inputs,
 )
-from edgeq.converters.lowering.framework_process import FrameworkProcess, limit_s
+from edgeq.converters.lowering.framework_process import FrameworkProcess, time_limit_s
 from edgeq.converters.lowering.lower import Arrays, finish
 from edgeq.converters.lowering.torch_archive import refuse_code
 from edgeq.converters.safe_reading import onnx_file
@@ -118,9 +119,9 @@ def refuse_options(kind: str, options: ConvertOptions) -> None:
         raise UsageError(f"Unknown layout {options.layout!r}; use one of {', '.join(LAYOUTS)}.")
     if options.lstm not in LSTM_FORMS:
         raise UsageError(f"Unknown form {options.lstm!r}; use one of {', '.join(LSTM_FORMS)}.")
-    if options.lstm != "auto" and kind in ("tflite", *FRAMEWORKS):
+    if options.lstm != "auto" and kind in ("tflite", "onnx"):
         raise UsageError(
-            f"--lstm {options.lstm} is for Keras models only.",
+            f"--lstm {options.lstm} is for models from Keras and PyTorch only.",
             hint="The LSTM layers of other models stay what the file or its converter made them.",
         )
     if kind not in FRAMEWORKS:
@@ -207,22 +208,25 @@ class ExportedReader:
         shapes = fix_shapes(options, declared)
         moves = find_moves(options, shapes)
         sizes = [list(shape) for shape in shapes.values()]
-        given: dict[str, Any] = {"shapes": sizes}
+        given: dict[str, Any] = {"shapes": sizes, "fuses": options.lstm == "fused"}
         notes: list[str] = []
         if self.kind == "onnx":
             prepared, notes = self._prepare(folder, sizes, options)
             given = {"prepared": prepared}
         lowered = self._process.call("lower", out=folder / "lowered.tflite", moves=moves, **given)
         self._outputs = lowered["outputs"]
+        content = (folder / "lowered.tflite").read_bytes()
+        fused = lowered.get("fused", [])
         model = finish(
-            (folder / "lowered.tflite").read_bytes(),
+            replace_markers(content) if fused else content,
             folder,
             source=storage.refer(self.path),
             source_kind=self.kind,
             framework=read["framework"],
             input_names=self._inputs,
             output_names=[self._outputs[position] for position in lowered["order"]],
-            unrolled=(),
+            unrolled=lowered.get("unrolled", []),
+            fused=fused,
             notes=(),
             metadata={SOURCE_INPUTS_KEY: store_inputs(shapes, options)},
         )
@@ -281,7 +285,7 @@ class ExportedReader:
         with scratch.folder() as folder:
             made = folder / target.name
             command = ["edgeq.converters.lowering.onnxsim_child", str(prepared), str(made)]
-            limit = limit_s()
+            limit = time_limit_s()
             with Child(
                 command, folders=[folder], late=True, python=self._python, deadline_s=limit
             ) as child:

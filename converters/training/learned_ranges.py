@@ -132,10 +132,10 @@ def take_ranges(content: bytes) -> tuple[bytes, Ranges]:
     dropped: set[int] = set()
     for quantize, dequantize in _pairs(tree):
         before = flatbuffer.indices(quantize.inputs)[0]
-        coded = graph.tensors[flatbuffer.indices(quantize.outputs)[0]].quantization
-        scale, zero = float(coded.scale[0]), int(coded.zeroPoint[0])
-        limits = np.iinfo(flatbuffer.dtype(graph.tensors[flatbuffer.indices(quantize.outputs)[0]]))
-        found[before] = ((limits.min - zero) * scale, (limits.max - zero) * scale)
+        coded = graph.tensors[flatbuffer.indices(quantize.outputs)[0]]
+        scale, zero = float(coded.quantization.scale[0]), int(coded.quantization.zeroPoint[0])
+        stored = np.iinfo(flatbuffer.dtype(coded))
+        found[before] = ((stored.min - zero) * scale, (stored.max - zero) * scale)
         stands_for[flatbuffer.indices(dequantize.outputs)[0]] = before
         dropped |= {id(quantize), id(dequantize)}
     graph.operators = [item for item in graph.operators if id(item) not in dropped]

@@ -12,6 +12,7 @@ from edgeq.accuracy.inference import Interface, read_interface
 from edgeq.conversion.convert import float_tflite
 from edgeq.conversion.file_metadata import (
     read_layout,
+    read_outputs,
     read_preprocessing,
     read_source_inputs,
 )
@@ -20,6 +21,7 @@ from edgeq.converters.graph.dequantized import float_twin
 from edgeq.converters.graph.matching import require_same_layers
 from edgeq.converters.lowering.exported_models import FRAMEWORKS
 from edgeq.converters.lowering.model_kinds import KINDS, identify
+from edgeq.converters.rewrites.outputs.cutting import cut_outputs
 from edgeq.converters.samples.open_samples import Samples
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.errors import DataError, UsageError
@@ -47,7 +49,12 @@ def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path
     elif source != "tflite":
         is_fused = lstm.count(flatbuffer.read(candidate)) > 0
         options = replace(options, lstm="fused" if is_fused else "unrolled")
-    return float_tflite(baseline, folder, options), candidate, batch
+    lowered = float_tflite(baseline, folder, options)
+    if outputs := read_outputs(candidate):
+        cut = folder / "cut.tflite"
+        cut.write_bytes(cut_outputs(lowered.read_bytes(), outputs))
+        lowered = cut
+    return lowered, candidate, batch
 
 
 def refer_baseline(lowered: Path, baseline: Path) -> FileRef:

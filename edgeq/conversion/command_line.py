@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from edgeq.converters.samples.label_files import LabelledData
 from edgeq.values import ConvertOptions
 
 # Flags that are not named like their field.
@@ -17,6 +18,7 @@ _FLAGS = {
     "trusted": "--unsafe-deserialization",
     "min_sqnr_db": "--min-sqnr",
     "max_drop_points": "--max-drop",
+    "metrics": "--metric",
 }
 
 
@@ -37,7 +39,10 @@ def convert_command(
     """
     words = ["edgeq", "convert", _named(model)]
     for flag, given in (("--data", data), ("--test-data", test_data)):
-        words += [] if given is None else [flag, _named(given)]
+        if isinstance(given, LabelledData):
+            words += [flag, _named(given.data), "--labels", str(given.labels)]
+        elif given is not None:
+            words += [flag, _named(given)]
     words += [word for text in preprocess for word in ("--preprocess", text)]
     words += ["-o", str(output)]
     return shlex.join([*words, *_words_of(options, ConvertOptions())])

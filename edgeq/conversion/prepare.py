@@ -5,26 +5,35 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_float
+from edgeq.conversion.file_metadata import Carried
 from edgeq.conversion.forms import choose_form, lower_forms
-from edgeq.conversion.plan import Job, SamplePlan, plan_samples, select_options
+from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan, plan_samples, select_options
 from edgeq.conversion.wide_ends import keep_ends_wide
-from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner
+from edgeq.converters.calibration.calibrate import (
+    FloatRun,
+    FloatRunner,
+    first_inputs,
+    run_float_model,
+)
 from edgeq.converters.graph.folding import find_unfolded
 from edgeq.converters.lowering import lower, model_kinds, resizing
 from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader, refuse_options
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
-from edgeq.converters.lowering.lower import FileReader, Reader
+from edgeq.converters.lowering.lower import FileReader, FindInputs, Reader
+from edgeq.converters.samples.open_samples import find_inputs
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.writer.precisions import name_of
 from edgeq.device_runners.devices.kept_agent import KeptAgent
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
+from edgeq.metrics.decoding import parse_decoding, show_decoding
 from edgeq.progress import OnNote, OnProgress, no_note
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import read_model
@@ -38,6 +47,7 @@ class Prepared:
 
     Attributes:
         preprocessing: `--preprocess` texts to store in the file.
+        decoding: `--decode` text to store in it, None without.
         run: the calibration pass.
         issues: the issues so far; later steps add more.
     """
@@ -45,9 +55,17 @@ class Prepared:
     job: Job
     model: FloatModel
     preprocessing: tuple[str, ...]
+    decoding: str | None
     plan: SamplePlan
     run: FloatRun
     issues: list[Issue]
+
+    def carried(self, model: FloatModel, layout: str) -> Carried:
+        """Return what a file carries that is made from a form of the model."""
+        outputs = self.job.options.outputs
+        return Carried(
+            self.preprocessing, layout, model.rewrites, self.decoding, model.joins, outputs
+        )
 
 
 def prepare(
@@ -78,12 +96,17 @@ def prepare(
     # They import their libraries while the model is read.
     runner = stack.enter_context(FloatRunner(folder))
     device = stack.enter_context(KeptAgent())
-    reader = open_reader(stack, model, process, options, verbose)
+    find = None if data is None else partial(find_inputs, data, preprocess)
+    reader = open_reader(stack, model, process, options, verbose, find)
     on_progress("lower", 0, None)
     if reader is None:
         adopted = resizing.fix_shapes(lower.adopt(Path(model), options), options, folder)
         forms = [adapt(adopted, scheme, options, folder)]
     else:
+        if options.outputs:
+            whole = folder / "whole"
+            whole.mkdir()
+            lower_checked(reader, options, whole)
         forms = list(lower_forms(reader, scheme, options, folder))
     float_model = forms[0]
     declared = parse_preprocessing(preprocess, float_model.inputs)
@@ -93,13 +116,27 @@ def prepare(
     slower = warn_of_int4(float_model, mix.int4)
     for issue in slower:
         on_note(issue.message)
-    issues = [*plan.issues, *_unfolded(float_model), *slower]
+    issues = [*_other_dtypes(float_model), *plan.issues, *_unfolded(float_model), *slower]
     run, float_model = run_float(job, runner, reader, float_model, plan, issues)
     if len(forms) > 1:
         run, float_model = choose_form(job, plan, run, (float_model, *forms[1:]), issues)
     job, float_model, run = keep_ends_wide(job, float_model, plan, run, issues)
     texts = tuple(format_preprocessing(item) for item in declared)
-    return Prepared(job, float_model, texts, plan, run, issues)
+    decoding = None if options.decode is None else show_decoding(parse_decoding(options.decode))
+    return Prepared(job, float_model, texts, decoding, plan, run, issues)
+
+
+def lower_checked(reader: Reader, options: ConvertOptions, folder: Path) -> FloatModel:
+    """Lower a source, and compare the result with it on random inputs.
+
+    Raises:
+        EdgeqError: see `convert_model`.
+    """
+    model = reader.lower(options, folder)
+    fed = lower.random_samples(model.inputs, CHECK_SAMPLES, options.seed)
+    first = first_inputs(iter(fed), model.inputs, CHECK_SAMPLES)
+    run = run_float_model(model, iter(fed), folder, CHECK_SAMPLES, "nothing")
+    return lower.check(model, reader.predict(first), run.outputs)
 
 
 def open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tuple[Path, Path]:
@@ -128,6 +165,16 @@ def _start_tensorflow(
     if kind == "tflite":
         lower.adopt(Path(model), options)  # refuse a bad file before TensorFlow is started
     return started or stack.enter_context(TensorFlowProcess(verbose=verbose))
+
+
+def _other_dtypes(model: FloatModel) -> list[Issue]:
+    if not model.other_dtypes:
+        return []
+    message = (
+        f"the model computes in {', '.join(model.other_dtypes)}, which TensorFlow Lite's operators "
+        "do not; it was read in float32, and all comparisons are with float32"
+    )
+    return [make_issue("convert.read_in_float32", message)]
 
 
 def _unfolded(model: FloatModel) -> list[Issue]:
@@ -171,8 +218,12 @@ def open_reader(
     process: TensorFlowProcess | None,
     options: ConvertOptions,
     verbose: bool,
+    find_inputs: FindInputs | None = None,
 ) -> Reader | None:
     """Open the reader for this kind of source; None for a `.tflite`.
+
+    Args:
+        find_inputs: see `lower.declare`.
 
     Raises:
         UsageError: options that have no effect for this kind of source.
@@ -182,7 +233,7 @@ def open_reader(
         from edgeq.converters.lowering.live import LiveReader
 
         refuse_options("python", options)
-        return LiveReader(model)
+        return LiveReader(model, find_inputs)
     kind = model_kinds.identify(Path(model))
     refuse_options(kind, options)
     if kind == "tflite":
@@ -191,7 +242,7 @@ def open_reader(
         reader = ExportedReader(Path(model), kind, options, verbose=verbose)
         return stack.enter_context(reader)
     assert process is not None
-    return FileReader(Path(model), kind, process)
+    return FileReader(Path(model), kind, process, find_inputs)
 
 
 def without_temporary_path(model: FloatModel) -> FloatModel:

@@ -126,6 +126,7 @@ def _plan_tune(plan: Plan, reads: dict[str, Source]) -> Step:
             plan.output,
             data=plan.calibration,
             test_data=plan.test,
+            labels=plan.labels,
             **_conversion_arguments(plan, tools, on_progress),
             options=tune,
             device=device.open(),
@@ -133,6 +134,8 @@ def _plan_tune(plan: Plan, reads: dict[str, Source]) -> Step:
 
     if plan.test is not None:
         reads["the test data"] = plan.test
+    if plan.labels is not None:
+        reads["the labels"] = plan.labels
     options = {
         **_plain(tune.convert),
         "objective": tune.objective,

@@ -40,7 +40,7 @@ from edgeq.values.conversion import (
 )
 from edgeq.values.data import DataRef, Preprocessing, Provenance
 from edgeq.values.debugging import DebugReport, LayerReport, Remedy
-from edgeq.values.files import FileRef, Issue, TensorSpec
+from edgeq.values.files import FileRef, Issue, JoinBlock, JoinedOutput, TensorSpec
 from edgeq.values.gating import Finding, GateResult, Origin, RuleVerdict
 from edgeq.values.inspecting import Inspection, MetadataReport, SignatureReport, TensorReport
 from edgeq.values.judging import (
@@ -50,6 +50,7 @@ from edgeq.values.judging import (
     Interval,
     LostColumn,
     MetricLoss,
+    MetricPair,
     MetricValue,
     OutputQuality,
     PairedCounts,
@@ -107,6 +108,8 @@ __all__ = [
     "Inspection",
     "Interval",
     "Issue",
+    "JoinBlock",
+    "JoinedOutput",
     "Judgement",
     "Latency",
     "LayerCorrection",
@@ -117,6 +120,7 @@ __all__ = [
     "MemorySpeed",
     "MetadataReport",
     "MetricLoss",
+    "MetricPair",
     "MetricValue",
     "Milliseconds",
     "ModelProfile",

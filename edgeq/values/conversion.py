@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from edgeq.values.bounds import SOME, Count, Positive, SchemeName
-from edgeq.values.files import FileRef, TensorSpec
+from edgeq.values.files import FileRef, JoinedOutput, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class FloatModel:
         notes: sentences that the user must know about how it was read.
         rewrites: what was rewritten before quantization, each with the number of places.
         fused_layers: LSTM layers of the source that are one operator each.
+        joins: outputs of the source that this model gives in parts, see `--split-outputs`.
+        other_dtypes: float dtypes of the source that were read in float32, e.g. "float16".
     """
 
     file: FileRef
@@ -39,6 +41,8 @@ class FloatModel:
     notes: tuple[str, ...] = ()
     rewrites: tuple[str, ...] = ()
     fused_layers: tuple[str, ...] = ()
+    joins: tuple[JoinedOutput, ...] = ()
+    other_dtypes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -280,8 +284,15 @@ class ConvertOptions:
             them.
         int4: selectors of layers that get INT4 weights.
         min_sqnr_db: gate on the outputs' worst part.
-        max_drop_points: gate on the accuracy drop in percentage points.
-        lstm: "fused" for one operator for each LSTM layer of a Keras model, "unrolled" for the
+        max_drop_points: gate on the accuracy drop, or on the loss of the first of `metrics`: in
+            points (see `edgeq.accuracy.verdict.in_points`).
+        outputs: tensors at which the model is cut off, instead of its outputs.
+        split_outputs: give each part that an output joins as an output of its own, see
+            `edgeq.converters.rewrites.outputs.parts`.
+        metrics: names of the task's metrics, see `edgeq.metrics.catalogue`.
+        decode: how boxes are read from the outputs, see `edgeq.metrics.decoding`; the file
+            carries it.
+        lstm: "fused" for one operator for each LSTM layer of Keras or PyTorch, "unrolled" for the
             operators of each step, "auto" for the better of them; see `edgeq.conversion.forms`.
         layout: "source", or "nhwc" to move the channels of PyTorch's and ONNX's images last.
         torch_python: interpreter that has litert-torch, None for this one.
@@ -311,6 +322,10 @@ class ConvertOptions:
     int4: tuple[str, ...] = ()
     min_sqnr_db: float | None = None
     max_drop_points: float | None = None
+    outputs: tuple[str, ...] = ()
+    split_outputs: bool = False
+    metrics: tuple[str, ...] = ()
+    decode: str | None = None
     lstm: str = "auto"
     layout: str = "source"
     torch_python: str | None = None
