@@ -1,4 +1,4 @@
-"""What converters leave in their files, and the quantizer does not understand."""
+"""Leftovers of other converters in a file, which the quantizer does not understand."""
 
 from __future__ import annotations
 

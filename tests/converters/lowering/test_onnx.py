@@ -24,7 +24,7 @@ Read = Callable[..., FloatModel]
 def test_a_cnn_becomes_int8_as_a_keras_model_does(onnx_models: Path, tmp_path: Path) -> None:
     data = np.random.default_rng(0).standard_normal((70, 3, 32, 32)).astype("f4")
     out = tmp_path / "o.tflite"
-    # Noise hardly varies the scores, so without io the last bias would stay in float.
+    # Noise varies the scores little, so without io the last bias would stay in float.
     result = api.convert(
         onnx_models / "cnn.onnx", out, data=data, samples=50, min_sqnr_db=12, io="int8"
     )
