@@ -185,9 +185,7 @@ def test_a_file_marked_as_litert_torch_marks_it_is_quantized_whole(
     assert {operator.precision for operator in result.certificate.operators} == {"int8"}
 
 
-@pytest.mark.parametrize(
-    "module", ["torch_child", "onnx_child", "onnxsim_child", *sorted(ONNX_CHILD_READS)]
-)
+@pytest.mark.parametrize("module", ["torch_child", "onnx_child", *sorted(ONNX_CHILD_READS)])
 def test_a_child_needs_of_edgeq_only_what_its_start_brings(module: str) -> None:
     """Another Python runs it, which may have neither edgeq nor numpy."""
     text = (Path(exported_models.__file__).parent / f"{module}.py").read_text()
@@ -199,5 +197,5 @@ def test_a_child_needs_of_edgeq_only_what_its_start_brings(module: str) -> None:
             assert name.rpartition(".")[2] in ONNX_CHILD_READS
         elif name.startswith("edgeq"):
             assert name in ("edgeq.children.sandbox", "edgeq.children.serving")
-        elif module != "onnxsim_child":  # a missing package is its reason
+        else:
             assert name.partition(".")[0] in sys.stdlib_module_names
