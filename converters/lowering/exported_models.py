@@ -26,7 +26,7 @@ from edgeq.converters.safe_reading import onnx_file
 from edgeq.converters.samples.input_shapes import show_shape
 from edgeq.errors import MissingExtraError, UsageError
 from edgeq.files import npy, scratch, storage
-from edgeq.values import LAYOUTS, LSTM_FORMS, ConvertOptions, FloatModel
+from edgeq.values import LAYOUTS, LSTM_FORMS, RECURRENT_DTYPES, ConvertOptions, FloatModel
 
 _ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
@@ -113,6 +113,11 @@ def refuse_options(kind: str, options: ConvertOptions) -> None:
         raise UsageError(f"Unknown layout {options.layout!r}; use one of {', '.join(LAYOUTS)}.")
     if options.lstm not in LSTM_FORMS:
         raise UsageError(f"Unknown form {options.lstm!r}; use one of {', '.join(LSTM_FORMS)}.")
+    if options.recurrent not in RECURRENT_DTYPES:
+        raise UsageError(
+            f"Unknown dtype {options.recurrent!r} inside recurrent layers; use one of "
+            f"{', '.join(RECURRENT_DTYPES)}."
+        )
     if options.lstm != "auto" and kind in ("tflite", *FRAMEWORKS):
         raise UsageError(
             f"--lstm {options.lstm} is for Keras models only.",

@@ -23,6 +23,11 @@ from tensorflow.python.framework import convert_to_constants
 from edgeq.converters.graph import finite_weights
 from edgeq.converters.graph.marked_lstm import replace_markers
 from edgeq.converters.lowering.lstm_layers import marked
+from edgeq.converters.lowering.recurrent_layers import (
+    refuse_states,
+    unrolled,
+    without_dropout,
+)
 from edgeq.converters.lowering.size_limits import require_small_tensors
 from edgeq.errors import EdgeqError, LoweringError
 from edgeq.values import TensorSpec
@@ -31,7 +36,6 @@ Arrays = Mapping[str, NDArray[Any]]
 
 # Keras names the layer, and quotes what it raised.
 _KERAS_ERROR = r"Exception encountered when calling (\S+)\.call\(\)\.\s+(.+?)\s+Arguments received"
-_GPU_KERNEL = "_could_use_gpu_kernel"  # of tf_keras' layers, which then keep their loop
 
 
 @dataclass(frozen=True)
@@ -247,7 +251,12 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) 
         )
         for index, spec in enumerate(inputs)
     ]
-    with marked(loaded.layers if fuses else ()) as fused, _unrolled(loaded.layers) as names:
+    refuse_states(loaded.layers)
+    with (
+        marked(loaded.layers if fuses else ()) as fused,
+        unrolled(loaded.layers) as names,
+        without_dropout(loaded.layers),
+    ):
         try:
             concrete = _trace(loaded, signature)
         except LoweringError:
@@ -281,24 +290,6 @@ def _trace(loaded: Loaded, signature: list[Any]) -> Any:
             "must use TensorFlow's operations on tensors: no numpy() or float(), no Python loop.",
             details=text,
         ) from error
-
-
-@contextlib.contextmanager
-def _unrolled(layers: Sequence[Any]) -> Iterator[tuple[str, ...]]:
-    """Unroll recurrent layers while tracing: TensorFlow Lite's quantizer cannot enter a loop."""
-    loops = [layer for layer in layers if getattr(layer, "unroll", None) is False]
-    kernels = [layer for layer in loops if getattr(layer, _GPU_KERNEL, False)]
-    for layer in loops:
-        layer.unroll = True
-    for layer in kernels:
-        setattr(layer, _GPU_KERNEL, False)
-    try:
-        yield tuple(layer.name for layer in loops)
-    finally:
-        for layer in loops:
-            layer.unroll = False
-        for layer in kernels:
-            setattr(layer, _GPU_KERNEL, True)
 
 
 def lower(traced: Traced) -> bytes:

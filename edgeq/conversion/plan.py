@@ -105,7 +105,7 @@ def _is_same_data(samples: Samples, test: Samples) -> bool:
 def choose_mix(job: Job, model: FloatModel) -> Mix:
     """Return the operators of a float model that are not INT8: the options', and the ends'."""
     mix = select_options(Path(model.file.path).read_bytes(), job.options)
-    return replace(mix, wide=job.wide)
+    return replace(mix, wide=job.wide, int16=(*mix.int16, *job.wide.int16))
 
 
 def select_options(content: bytes, options: ConvertOptions) -> Mix:
@@ -124,6 +124,7 @@ def select_options(content: bytes, options: ConvertOptions) -> Mix:
     mix = NO_MIX
     if any(given) or options.weights != "int8":
         mix = select_mix(content, *given, options.weights)
+    mix = replace(mix, recurrent=options.recurrent)
     is_int8 = SCHEMES[options.scheme].activations == "int8" and options.calibrator != "tflite"
     return with_inner(content, mix) if is_int8 else mix
 

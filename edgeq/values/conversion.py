@@ -242,6 +242,7 @@ class TfliteModel:
 EFFORTS = ("fast", "balanced", "best")
 CALIBRATORS = ("edgeq", "tflite")
 LSTM_FORMS = ("auto", "fused", "unrolled")
+RECURRENT_DTYPES = ("int16", "int8")
 LAYOUTS = ("source", "nhwc")
 WEIGHTS = ("int8", "int4")
 # The first two come before quantization (see `equalization` and `saturation`), the others change
@@ -282,6 +283,8 @@ class ConvertOptions:
         max_drop_points: gate on the accuracy drop in percentage points.
         lstm: "fused" for one operator for each LSTM layer of a Keras model, "unrolled" for the
             operators of each step, "auto" for the better of them; see `edgeq.conversion.forms`.
+        recurrent: activations inside unrolled recurrent layers of an INT8 model: "int16", or
+            "int8", which is faster where XNNPACK runs, and less accurate.
         layout: "source", or "nhwc" to move the channels of PyTorch's and ONNX's images last.
         torch_python: interpreter that has litert-torch, None for this one.
         onnx_python: interpreter that has onnx2tf, None for this one.
@@ -310,6 +313,7 @@ class ConvertOptions:
     min_sqnr_db: float | None = None
     max_drop_points: float | None = None
     lstm: str = "auto"
+    recurrent: str = "int16"
     layout: str = "source"
     torch_python: str | None = None
     onnx_python: str | None = None
