@@ -83,8 +83,8 @@ def _classifier(name: str, body: Callable[[Any], Any]) -> keras.Model:
 
 RECIPES = {
     "words_gru": WordsRecipe(build_gru, 16, 3e-3),
-    "words_lstm": WordsRecipe(build_lstm, 16, 3e-3),
-    "words_transformer": WordsRecipe(build_transformer, 20, 2e-3),
+    "words_lstm": WordsRecipe(build_lstm, 26, 4e-3),
+    "words_transformer": WordsRecipe(build_transformer, 36, 2e-3),
 }
 
 

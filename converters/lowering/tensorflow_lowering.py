@@ -20,6 +20,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.framework import convert_to_constants
 
+from edgeq.children.serving import NO_MESSAGE
 from edgeq.converters.graph import finite_weights
 from edgeq.converters.graph.marked_lstm import replace_markers
 from edgeq.converters.lowering.lstm_layers import marked
@@ -355,7 +356,7 @@ def run_converter(converter: Any) -> bytes:
                 hint="Random layers and stateful=True keep such a state: leave them out.",
                 details=text,
             ) from error
-        first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")
+        first = next((line.strip() for line in text.splitlines() if line.strip()), NO_MESSAGE)
         raise LoweringError(
             f"TFLiteConverter refused the model: {first[:300]}", details=text
         ) from error

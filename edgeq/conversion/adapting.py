@@ -10,10 +10,12 @@ from edgeq.converters.calibration.calibrate import why_stock
 from edgeq.converters.graph.finite_weights import require_finite_constants
 from edgeq.converters.lowering.framework_process import has_tensorflow
 from edgeq.converters.rewrites.apply import rewrite, unpack
+from edgeq.converters.rewrites.output_parts import split_outputs
 from edgeq.converters.training.learned_ranges import is_learned
 from edgeq.converters.writer.precisions import choose_precisions, refuse_islands
-from edgeq.errors import MissingExtraError
+from edgeq.errors import MissingExtraError, UsageError
 from edgeq.files import storage
+from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import shared_tree
 from edgeq.values import ConvertOptions, FloatModel
 from edgeq.values.schemes import Scheme
@@ -43,7 +45,10 @@ def adapt(model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Pa
         path = folder / "rewritten.tflite"
         path.write_bytes(made.content)
         model = replace(model, file=storage.refer(path), rewrites=made.names)
-    reason = why_stock(made.content) if is_ours else None
+    if options.split_outputs:
+        model = _split_outputs(model, made.content, folder)
+    content = Path(model.file.path).read_bytes()
+    reason = why_stock(content) if is_ours else None
     if reason is not None and not has_tensorflow():
         raise MissingExtraError(
             f"--scheme {scheme.name} needs TensorFlow for this model, because {reason}; TensorFlow "
@@ -52,8 +57,31 @@ def adapt(model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Pa
             "need it.",
         )
     if is_ours and not options.allow_float and reason is None:
-        mix = select_options(made.content, options)
-        tree = shared_tree(made.content, "the float model")
+        mix = select_options(content, options)
+        tree = shared_tree(content, "the float model")
         precisions = choose_precisions(tree, scheme.activations, mix.keep_float, mix.int16)
         refuse_islands(tree, precisions, mix.keep_float, scheme.activations)
     return model
+
+
+def _split_outputs(model: FloatModel, content: bytes, folder: Path) -> FloatModel:
+    """Give the parts of joined outputs as outputs.
+
+    Raises:
+        UsageError: no output joins parts.
+    """
+    split, joins = split_outputs(content)
+    if not joins:
+        names = ", ".join(repr(spec.name) for spec in model.outputs)
+        raise UsageError(
+            f"--split-outputs has no effect: no CONCATENATION makes an output ({names}).",
+            hint="Remove it; without --io, an output that INT8 would ruin is float32.",
+        )
+    path = folder / "parted.tflite"
+    path.write_bytes(split)
+    inputs, outputs = flatbuffer.interface(shared_tree(split, "the float model"))
+    rewrites = (*model.rewrites, f"outputs split into their parts ({len(joins)})")
+    return replace(
+        model, file=storage.refer(path), inputs=inputs, outputs=outputs, rewrites=rewrites,
+        joins=joins,
+    )  # fmt: skip

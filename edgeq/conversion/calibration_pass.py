@@ -20,6 +20,7 @@ from edgeq.converters.lowering import lower
 from edgeq.converters.lowering.lower import Reader
 from edgeq.converters.samples import lint
 from edgeq.errors import DataError
+from edgeq.tflite.joined_outputs import join_outputs, join_specs
 from edgeq.values import FloatModel, Issue
 
 HINT_SAMPLES = 16  # enough for a mean and a spread per channel
@@ -68,7 +69,8 @@ def run_float(
         issues += [] if doubt is None else [doubt]
     if expected is None:
         return run, model
-    first_outputs = {name: run.outputs[name][: len(own)] for name, own in expected.items()}
+    joined = join_outputs(run.outputs, model.joins)
+    first_outputs = {name: joined[name][: len(own)] for name, own in expected.items()}
     return run, lower.check(model, expected, first_outputs)
 
 
@@ -149,7 +151,9 @@ def _ask_source(
     if reader is None:
         if not model.rewrites:
             return None, ()
-        source, folder = replace(model, file=model.source), job.folder / "source"
+        outputs = join_specs(model.outputs, model.joins)
+        source = replace(model, file=model.source, outputs=outputs, joins=())
+        folder = job.folder / "source"
         folder.mkdir()
         before = calibrate.run_float_model(source, iter(first), folder, CHECK_SAMPLES, "nothing")
         return before.outputs, ()

@@ -78,8 +78,8 @@ def convert_model(
         )  # fmt: skip
         job, float_model, plan, issues = ready.job, ready.model, ready.plan, ready.issues
         best = quantize_model(job, float_model, plan, ready.run, issues)
-        carried = (ready.preprocessing, options.layout, float_model.rewrites)
-        target.write_bytes(finish_file(best.content, *carried))
+        carried = ready.carried(float_model, options.layout)
+        target.write_bytes(finish_file(best.content, carried))
         proof = prove(job, target, float_model, choose_mix(job, float_model), issues)
         quality = measure_result(job, float_model, plan, target, issues)
         ways_out: tuple[WayOut, ...] = ()

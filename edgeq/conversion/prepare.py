@@ -11,6 +11,7 @@ from typing import Any
 
 from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_float
+from edgeq.conversion.file_metadata import Carried
 from edgeq.conversion.forms import choose_form, lower_forms
 from edgeq.conversion.plan import Job, SamplePlan, choose_mix, plan_samples, select_options
 from edgeq.conversion.wide_ends import keep_ends_wide
@@ -25,6 +26,7 @@ from edgeq.converters.writer.precisions import name_of, recurrent_names
 from edgeq.device_runners.devices.kept_agent import KeptAgent
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
+from edgeq.metrics.decoding import parse_decoding
 from edgeq.progress import OnNote, OnProgress, no_note
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import read_model
@@ -38,6 +40,7 @@ class Prepared:
 
     Attributes:
         preprocessing: `--preprocess` texts to store in the file.
+        decoding: `--decode` text to store in it, None without.
         run: the calibration pass.
         issues: the issues so far; later steps add more.
     """
@@ -45,9 +48,14 @@ class Prepared:
     job: Job
     model: FloatModel
     preprocessing: tuple[str, ...]
+    decoding: str | None
     plan: SamplePlan
     run: FloatRun
     issues: list[Issue]
+
+    def carried(self, model: FloatModel, layout: str) -> Carried:
+        """Return what a file carries that is made from a form of the model."""
+        return Carried(self.preprocessing, layout, model.rewrites, self.decoding, model.joins)
 
 
 def prepare(
@@ -100,7 +108,8 @@ def prepare(
     job, float_model, run = keep_ends_wide(job, float_model, plan, run, issues)
     issues += _wide_steps(job, float_model)
     texts = tuple(format_preprocessing(item) for item in declared)
-    return Prepared(job, float_model, texts, plan, run, issues)
+    decoding = None if options.decode is None else parse_decoding(options.decode).text()
+    return Prepared(job, float_model, texts, decoding, plan, run, issues)
 
 
 def open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tuple[Path, Path]:

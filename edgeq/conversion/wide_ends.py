@@ -27,7 +27,7 @@ from edgeq.issues import make_issue
 from edgeq.values import FloatModel, Issue
 from edgeq.wording import plural
 
-_SPLIT = "output channels with unlike ranges scaled behind their layer"
+_SPLIT = "scales and offsets of output channels moved behind their layer"
 
 
 def keep_ends_wide(
@@ -124,6 +124,9 @@ def _refuse(own: EndLosses, tail: Tail, front: Front, fine: FineInputs, io: str)
             f"output {own.model.outputs[number].name!r} is {io}, as --io {io} requests, and "
             f"its step alone leaves {_shown(tail.losses[number])}; without --io, it is float32"
         )
+        behind = own.ends.tail([own.outputs[number]], "all")
+        if "CONCATENATION" in {own.ends.kinds[place] for place in behind}:
+            message += "; with --split-outputs, its parts are outputs with their own steps"
         yield make_issue("convert.narrow_outputs", message)
     if front.places or fine.names:
         names = ", ".join(map(repr, (*_names_of_inputs(own, front), *fine.names)))

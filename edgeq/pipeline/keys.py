@@ -129,6 +129,15 @@ def _shapes(value: Any) -> tuple[tuple[str, tuple[int, ...]], ...]:
     return tuple((name, tuple(sizes)) for name, sizes in value.items())
 
 
+def _numbers(value: Any) -> tuple[tuple[str, float], ...]:
+    def is_number(item: Any) -> bool:
+        return isinstance(item, (int, float)) and not isinstance(item, bool)
+
+    if not isinstance(value, dict) or not all(map(is_number, value.values())):
+        raise ValueError("a table from an input's name to its value")
+    return tuple((name, float(number)) for name, number in value.items())
+
+
 # Keys of [model] and [data] that `edgeq convert` has too have the same names.
 KEYS: dict[str, dict[str, Key]] = {
     "model": {
@@ -138,6 +147,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "scheme": Key(_one_of(SCHEMES), '"int8"', "scheme"),
         "io": Key(_one_of(IO_DTYPES), '"float32"', "io"),
         "engine": Key(_checked(_text, check_engine), '"edgeq"', "engine"),
+        "split_outputs": Key(_switch, "true", "split_outputs"),
         "granularity": Key(_one_of(GRANULARITIES), '"tensor"', "granularity"),
         "effort": Key(_one_of(EFFORTS), '"fast"', "effort"),
         "calibrator": Key(_one_of(CALIBRATORS), '"tflite"', "calibrator"),
@@ -152,6 +162,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "allow_float": Key(_switch, "true", "allow_float"),
         "batch": Key(lambda value: 0 if value == "dynamic" else _size(value), '"dynamic"', "batch"),
         "input_shape": Key(_shapes, "{ image = [1, 224, 224, 3] }", "input_shapes"),
+        "fix_input": Key(_numbers, "{ sr = 16000 }", "fixed_inputs"),
         "signature": Key(_text, '"serving_default"', "signature"),
         "custom_objects": Key(_texts, '["layers:Scale"]', "custom_objects"),
         "unsafe_deserialization": Key(_switch, "true", "trusted"),
@@ -164,8 +175,8 @@ KEYS: dict[str, dict[str, Key]] = {
         "test": Key(_text, '"test.npz"'),
         "preprocess": Key(_checked(_texts, check_preprocessing), '["scale=1/255"]'),
         "labels": Key(_text, '"test_labels.json"'),
-        "metrics": Key(_checked(_texts, check_metric), '["f1"]'),
-        "decode": Key(_checked(_text, parse_decoding), '"boxes=cxcywh,unit=pixels"'),
+        "metrics": Key(_checked(_texts, check_metric), '["f1"]', "metrics"),
+        "decode": Key(_checked(_text, parse_decoding), '"boxes=cxcywh,unit=pixels"', "decode"),
         "samples": Key(_count, "200", "samples"),
         "test_samples": Key(_count, "1000"),
         "seed": Key(_whole, "0", "seed"),

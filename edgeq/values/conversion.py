@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from edgeq.values.bounds import SOME, Count, Positive, SchemeName
-from edgeq.values.files import FileRef, TensorSpec
+from edgeq.values.files import FileRef, JoinedOutput, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class FloatModel:
         notes: sentences that the user must know about how it was read.
         rewrites: what was rewritten before quantization, each with the number of places.
         fused_layers: LSTM layers of the source that are one operator each.
+        joins: outputs of the source that this model gives in parts, see `--split-outputs`.
     """
 
     file: FileRef
@@ -39,6 +40,7 @@ class FloatModel:
     notes: tuple[str, ...] = ()
     rewrites: tuple[str, ...] = ()
     fused_layers: tuple[str, ...] = ()
+    joins: tuple[JoinedOutput, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -269,6 +271,7 @@ class ConvertOptions:
         seed: of every deterministic choice.
         batch: size of a dynamic first dimension, 0 to keep it dynamic, None for the default.
         input_shapes: (input name, whole shape, -1 for dynamic).
+        fixed_inputs: (input name, value) of ONNX inputs that become constants.
         custom_objects: "module:NAME" each.
         trusted: run code that the model file contains.
         signature: name of the signature, for a SavedModel with several.
@@ -280,7 +283,13 @@ class ConvertOptions:
             them.
         int4: selectors of layers that get INT4 weights.
         min_sqnr_db: gate on the outputs' worst part.
-        max_drop_points: gate on the accuracy drop in percentage points.
+        max_drop_points: gate on the accuracy drop, or on the loss of the first of `metrics`: in
+            points (see `edgeq.accuracy.verdict.in_points`).
+        split_outputs: give each part that an output joins as an output of its own, see
+            `edgeq.converters.rewrites.output_parts`.
+        metrics: names of the task's metrics, see `edgeq.metrics.catalogue`.
+        decode: how boxes are read from the outputs, see `edgeq.metrics.decoding`; the file
+            carries it.
         lstm: "fused" for one operator for each LSTM layer of a Keras model, "unrolled" for the
             operators of each step, "auto" for the better of them; see `edgeq.conversion.forms`.
         recurrent: activations inside unrolled recurrent layers of an INT8 model: "int16", or
@@ -302,6 +311,7 @@ class ConvertOptions:
     seed: int = 0
     batch: int | None = None
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    fixed_inputs: tuple[tuple[str, float], ...] = ()
     custom_objects: tuple[str, ...] = ()
     trusted: bool = False
     signature: str | None = None
@@ -312,6 +322,9 @@ class ConvertOptions:
     int4: tuple[str, ...] = ()
     min_sqnr_db: float | None = None
     max_drop_points: float | None = None
+    split_outputs: bool = False
+    metrics: tuple[str, ...] = ()
+    decode: str | None = None
     lstm: str = "auto"
     recurrent: str = "int16"
     layout: str = "source"

@@ -16,6 +16,7 @@ from edgeq.cli.options import (
     progress_display,
     read_source,
     source_options,
+    task_options,
 )
 from edgeq.cli.printing import say
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
@@ -55,6 +56,9 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
         recurrent=given["recurrent"],
         min_sqnr_db=given["min_sqnr"],
         max_drop_points=given["max_drop"],
+        split_outputs=given["split_outputs"],
+        metrics=given["metrics"],
+        decode=given["decode"],
     )
 
 
@@ -70,6 +74,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     "or package.module:function that yields samples.",
 )  # fmt: skip
 @click.option("--test-data", metavar="DATA", help="Labelled samples to measure quality on.")
+@task_options
 @click.option(
     "--scheme", type=click.Choice(list(SCHEMES)), default="int8", show_default=True,
     help="; ".join(f"{scheme.name}: {scheme.summary}" for scheme in SCHEMES.values()) + ".",
@@ -77,6 +82,11 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @click.option(
     "--io", type=click.Choice(IO_DTYPES),
     help="Dtype of inputs and outputs; by default the scheme's own.",
+)  # fmt: skip
+@click.option(
+    "--split-outputs", is_flag=True,
+    help="Make each part that an output joins (boxes beside scores) an output with its own scale; "
+    "edgeq joins them again.",
 )  # fmt: skip
 @click.option("--engine", default="edgeq", hidden=True)  # of edgeq 0.1
 @click.option(
@@ -139,7 +149,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @click.option("--min-sqnr", type=float, metavar="DB", help="Fail below this SQNR (exit 3).")
 @click.option(
     "--max-drop", type=float, metavar="POINTS",
-    help="Fail if accuracy drops by more percentage points than this (exit 3).",
+    help="Fail if accuracy, or the first --metric, gets worse by more points than this (exit 3).",
 )  # fmt: skip
 @output_options
 def command(model: Path, output: Path, **given: Any) -> None:
@@ -163,6 +173,7 @@ def command(model: Path, output: Path, **given: Any) -> None:
             output,
             data=given["data"],
             test_data=given["test_data"],
+            labels=given["labels"],
             preprocess=given["preprocess"],
             options=options,
             verbose=given["verbose"],
