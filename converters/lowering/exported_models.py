@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.children.child import Child, warn_of
+from edgeq.converters.graph.marked_lstm import replace_markers
 from edgeq.converters.lowering.framework_process import FrameworkProcess, time_limit_s
 from edgeq.converters.lowering.lower import Arrays, check_shapes, finish
 from edgeq.converters.lowering.torch_archive import refuse_code
@@ -113,9 +114,9 @@ def refuse_options(kind: str, options: ConvertOptions) -> None:
         raise UsageError(f"Unknown layout {options.layout!r}; use one of {', '.join(LAYOUTS)}.")
     if options.lstm not in LSTM_FORMS:
         raise UsageError(f"Unknown form {options.lstm!r}; use one of {', '.join(LSTM_FORMS)}.")
-    if options.lstm != "auto" and kind in ("tflite", *FRAMEWORKS):
+    if options.lstm != "auto" and kind in ("tflite", "onnx"):
         raise UsageError(
-            f"--lstm {options.lstm} is for Keras models only.",
+            f"--lstm {options.lstm} is for models from Keras and PyTorch only.",
             hint="The LSTM layers of other models stay what the file or its converter made them.",
         )
     if kind not in FRAMEWORKS:
@@ -206,19 +207,24 @@ class ExportedReader:
         notes: list[str] = []
         if self.kind == "onnx":
             given["prepared"], notes = self._prepare(folder, sizes, options)
+        else:
+            given["fuses"] = options.lstm == "fused"
         lowered = self._process.call(
             "lower", out=folder / "lowered.tflite", shapes=sizes, moves=moves, **given
         )
         self._outputs = lowered["outputs"]
+        content = (folder / "lowered.tflite").read_bytes()
+        fused = lowered.get("fused", [])
         model = finish(
-            (folder / "lowered.tflite").read_bytes(),
+            replace_markers(content) if fused else content,
             folder,
             source=storage.refer(self.path),
             source_kind=self.kind,
             framework=read["framework"],
             input_names=self._inputs,
             output_names=[self._outputs[position] for position in lowered["order"]],
-            unrolled=(),
+            unrolled=lowered.get("unrolled", []),
+            fused=fused,
             notes=(),
         )
         layout = describe_layout(

@@ -27,6 +27,7 @@ class FloatModel:
         rewrites: what was rewritten before quantization, each with the number of places.
         fused_layers: LSTM layers of the source that are one operator each.
         joins: outputs of the source that this model gives in parts, see `--split-outputs`.
+        other_dtypes: float dtypes of the source that were read in float32, e.g. "float16".
     """
 
     file: FileRef
@@ -41,6 +42,7 @@ class FloatModel:
     rewrites: tuple[str, ...] = ()
     fused_layers: tuple[str, ...] = ()
     joins: tuple[JoinedOutput, ...] = ()
+    other_dtypes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -290,7 +292,7 @@ class ConvertOptions:
         metrics: names of the task's metrics, see `edgeq.metrics.catalogue`.
         decode: how boxes are read from the outputs, see `edgeq.metrics.decoding`; the file
             carries it.
-        lstm: "fused" for one operator for each LSTM layer of a Keras model, "unrolled" for the
+        lstm: "fused" for one operator for each LSTM layer of Keras or PyTorch, "unrolled" for the
             operators of each step, "auto" for the better of them; see `edgeq.conversion.forms`.
         recurrent: activations inside unrolled recurrent layers of an INT8 model: "int16", or
             "int8", which is faster where XNNPACK runs, and less accurate.

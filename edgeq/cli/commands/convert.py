@@ -137,8 +137,8 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 )  # fmt: skip
 @click.option(
     "--lstm", type=click.Choice(LSTM_FORMS), default="auto", show_default=True,
-    help="Form of a Keras model's LSTM layers with INT8: fused: one operator each, with INT16 cell "
-    "state. unrolled: the operators of every step. auto: measure both, keep the better.",
+    help="Form of the LSTM layers of Keras and PyTorch with INT8: fused: one operator each, with "
+    "INT16 cell state. unrolled: the operators of every step. auto: measure both, keep the better.",
 )  # fmt: skip
 @click.option(
     "--recurrent", type=click.Choice(RECURRENT_DTYPES), default="int16", show_default=True,
