@@ -1,4 +1,4 @@
-"""Six small nets, trained on Fashion-MNIST for some minutes and exported to ONNX by PyTorch.
+"""Six small nets, trained on Fashion-MNIST for a few minutes and exported to ONNX by PyTorch.
 
     python benchmarks/onnx_exports.py FOLDER --fashion-mnist DIR [--only NAME] [--seconds N]
 

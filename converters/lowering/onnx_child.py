@@ -323,7 +323,7 @@ def _describe_input(path: str, item: Any) -> tuple[str, list[int], str]:
 
 
 def _simplifier() -> str:
-    """The version of onnxsim, which a process of its own imports."""
+    """The version of onnxsim, which another process imports."""
     try:
         return f"onnxsim {metadata.version('onnxsim')}"
     except metadata.PackageNotFoundError:

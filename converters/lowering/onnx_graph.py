@@ -53,7 +53,7 @@ def slice_to(
     """The nodes that compute some values, in order, and the inputs of the graph that they need.
 
     Args:
-        through_sizes: also the nodes that compute a value of which only the shape is read.
+        through_sizes: also the nodes of values whose shape alone is read.
     """
     makers = {name: node for node in graph.node for name in node.output}
     pending, seen = list(names), set()
@@ -266,7 +266,7 @@ def read_quantized(path: str, model: Any, *, keeps: bool) -> tuple[int, str]:
 
 
 def _require_pairs(path: str, graph: Any, quantizers: Mapping[str, Any]) -> None:
-    """Raise if something else than a DequantizeLinear reads what a QuantizeLinear made."""
+    """Raise if a node other than a DequantizeLinear reads what a QuantizeLinear made."""
     others = {item.name for item in graph.output}
     others.update(*(read_names(node) for node in graph.node if node.op_type != _DEQUANTIZE))
     if found := sorted(others & quantizers.keys()):
