@@ -166,6 +166,14 @@ def _interface_only() -> Iterator[None]:
         convert_to_constants._construct_concrete_function = original
 
 
+_CUT_CHOOSING = (
+    "It suppresses overlapping boxes. Save the model without it: keras.Model(model.input, "
+    "[model.get_layer(NAME).output for NAME in (BOXES, SCORES)]).save('cut.keras'). Then state "
+    "with --decode how boxes are read; eval and the code of packages suppress them "
+    "(docs/tasks.md)."
+)
+
+
 def run_converter(converter: Any) -> bytes:
     """Run `converter.convert()` and explain its errors.
 
@@ -183,7 +191,9 @@ def run_converter(converter: Any) -> bytes:
         if names:
             raise LoweringError(
                 f"TensorFlow Lite has no operator for: {', '.join(sorted(names))}.",
-                hint="Express them with supported layers, or remove them from the exported model.",
+                hint=_CUT_CHOOSING
+                if any("NonMaxSuppression" in name for name in names)
+                else "Express them with supported layers, or remove them from the exported model.",
                 details=text,
             ) from error
         changing = re.search(r"node (\S+)/AssignVariableOp", text)

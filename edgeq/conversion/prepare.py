@@ -14,9 +14,21 @@ from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_float
 from edgeq.conversion.file_metadata import Carried
 from edgeq.conversion.forms import choose_form, lower_forms
-from edgeq.conversion.plan import Job, SamplePlan, choose_mix, plan_samples, select_options
+from edgeq.conversion.plan import (
+    CHECK_SAMPLES,
+    Job,
+    SamplePlan,
+    choose_mix,
+    plan_samples,
+    select_options,
+)
 from edgeq.conversion.wide_ends import keep_ends_wide
-from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner
+from edgeq.converters.calibration.calibrate import (
+    FloatRun,
+    FloatRunner,
+    first_inputs,
+    run_float_model,
+)
 from edgeq.converters.graph.folding import find_unfolded
 from edgeq.converters.lowering import lower, model_kinds, resizing
 from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader, refuse_options
@@ -28,7 +40,7 @@ from edgeq.converters.writer.precisions import name_of, recurrent_names
 from edgeq.device_runners.devices.kept_agent import KeptAgent
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
-from edgeq.metrics.decoding import parse_decoding
+from edgeq.metrics.decoding import parse_decoding, show_decoding
 from edgeq.progress import OnNote, OnProgress, no_note
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import read_model
@@ -57,7 +69,10 @@ class Prepared:
 
     def carried(self, model: FloatModel, layout: str) -> Carried:
         """Return what a file carries that is made from a form of the model."""
-        return Carried(self.preprocessing, layout, model.rewrites, self.decoding, model.joins)
+        outputs = self.job.options.outputs
+        return Carried(
+            self.preprocessing, layout, model.rewrites, self.decoding, model.joins, outputs
+        )
 
 
 def prepare(
@@ -95,6 +110,10 @@ def prepare(
         adopted = resizing.fix_shapes(lower.adopt(Path(model), options), options, folder)
         forms = [adapt(adopted, scheme, options, folder)]
     else:
+        if options.outputs:
+            whole = folder / "whole"
+            whole.mkdir()
+            lower_checked(reader, options, whole)
         forms = list(lower_forms(reader, scheme, options, folder))
     float_model = forms[0]
     declared = parse_preprocessing(preprocess, float_model.inputs)
@@ -111,8 +130,21 @@ def prepare(
     job, float_model, run = keep_ends_wide(job, float_model, plan, run, issues)
     issues += _wide_steps(job, float_model)
     texts = tuple(format_preprocessing(item) for item in declared)
-    decoding = None if options.decode is None else parse_decoding(options.decode).text()
+    decoding = None if options.decode is None else show_decoding(parse_decoding(options.decode))
     return Prepared(job, float_model, texts, decoding, plan, run, issues)
+
+
+def lower_checked(reader: Reader, options: ConvertOptions, folder: Path) -> FloatModel:
+    """Lower a source, and compare the result with it on random inputs.
+
+    Raises:
+        EdgeqError: see `convert_model`.
+    """
+    model = reader.lower(options, folder)
+    fed = lower.random_samples(model.inputs, CHECK_SAMPLES, options.seed)
+    first = first_inputs(iter(fed), model.inputs, CHECK_SAMPLES)
+    run = run_float_model(model, iter(fed), folder, CHECK_SAMPLES, "nothing")
+    return lower.check(model, reader.predict(first), run.outputs)
 
 
 def open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tuple[Path, Path]:

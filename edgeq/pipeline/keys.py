@@ -163,6 +163,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "batch": Key(lambda value: 0 if value == "dynamic" else _size(value), '"dynamic"', "batch"),
         "input_shape": Key(_shapes, "{ image = [1, 224, 224, 3] }", "input_shapes"),
         "fix_input": Key(_numbers, "{ sr = 16000 }", "fixed_inputs"),
+        "outputs": Key(_texts, '["boxes", "scores"]', "outputs"),
         "signature": Key(_text, '"serving_default"', "signature"),
         "custom_objects": Key(_texts, '["layers:Scale"]', "custom_objects"),
         "unsafe_deserialization": Key(_switch, "true", "trusted"),

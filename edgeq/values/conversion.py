@@ -287,8 +287,9 @@ class ConvertOptions:
         min_sqnr_db: gate on the outputs' worst part.
         max_drop_points: gate on the accuracy drop, or on the loss of the first of `metrics`: in
             points (see `edgeq.accuracy.verdict.in_points`).
-        split_outputs: give each part that an output joins as an output of its own, see
-            `edgeq.converters.rewrites.output_parts`.
+        outputs: tensors at which the model is cut off, instead of its outputs.
+        split_outputs: make a separate output of each part that an output joins, see
+            `edgeq.converters.rewrites.outputs.parts`.
         metrics: names of the task's metrics, see `edgeq.metrics.catalogue`.
         decode: how boxes are read from the outputs, see `edgeq.metrics.decoding`; the file
             carries it.
@@ -324,6 +325,7 @@ class ConvertOptions:
     int4: tuple[str, ...] = ()
     min_sqnr_db: float | None = None
     max_drop_points: float | None = None
+    outputs: tuple[str, ...] = ()
     split_outputs: bool = False
     metrics: tuple[str, ...] = ()
     decode: str | None = None

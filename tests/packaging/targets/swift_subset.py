@@ -11,6 +11,7 @@ reached) stays unchecked.
 # ruff: noqa: PLR0911  (a case, a return)
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Sequence
@@ -540,6 +541,8 @@ class Program:
             return min(one, other) if name == "min" else max(one, other)
         if name == "abs":
             return abs(values[0])
+        if name in ("exp", "tanh") and type(values[0]) is float:
+            return math.exp(values[0]) if name == "exp" else math.tanh(values[0])
         if name in ("Array", "String"):
             return list(values[0]) if name == "Array" else str(values[0])
         if name in INTEGERS or name in ("Int", "Float", "Double"):
@@ -556,6 +559,8 @@ class Program:
             if not np.isfinite(exact):
                 return value
             return type(value)(np.copysign(np.floor(abs(exact) + 0.5), exact))
+        if name == "rounded" and list(values) == ["toNearestOrEven"]:
+            return type(value)(np.rint(value))
         if name == "append":
             return value.append(values[0])
         if name == "reserveCapacity":

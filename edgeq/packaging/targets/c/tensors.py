@@ -14,6 +14,7 @@ from edgeq.converters.samples import preprocessing
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.values import Golden, InputContract, OutputContract, Vector
 from edgeq.packaging.targets.c import literals
+from edgeq.packaging.targets.c.boxes import field
 from edgeq.values import Preprocessing, TensorSpec
 
 Described = dict[str, Any]
@@ -57,6 +58,7 @@ def describe_output(place: int, item: OutputContract, golden: Golden) -> Describ
     name = item.spec.name
     return {
         **_describe(place, item.spec, naming.pascal(item.identifier) + "Output"),
+        "field": field(item.identifier),
         "labels": [literals.string(label) for label in item.labels],
         "tolerance": literals.number(np.float64(golden.tolerances[name])),
         "golden": _golden(golden.vectors, lambda vector: vector.outputs[name]),

@@ -254,3 +254,21 @@ func dequantize<Element: FixedWidthInteger>(
 ) -> [Float] {
     return values.map { Float(Int($0) - zeroPoint) * scale }
 }
+
+/// An output from its parts: of each block, how often they have their turn, and how many values then.
+func join(repeats: [Int], counts: [[Int]], parts: [[Float]]) -> [Float] {
+    var whole: [Float] = []
+    var first = 0
+    for block in 0..<repeats.count {
+        for turn in 0..<repeats[block] {
+            for part in 0..<counts[block].count {
+                let count = counts[block][part]
+                for place in 0..<count {
+                    whole.append(parts[first + part][turn * count + place])
+                }
+            }
+        }
+        first = first + counts[block].count
+    }
+    return whole
+}
