@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,8 +22,9 @@ from tensorflow.python.framework import convert_to_constants
 
 from edgeq.converters.graph import finite_weights
 from edgeq.converters.graph.marked_lstm import replace_markers
-from edgeq.converters.lowering import float32
+from edgeq.converters.lowering import expressions, float32, sign_bits
 from edgeq.converters.lowering.lstm_layers import marked
+from edgeq.converters.lowering.rebuilding import rebuild
 from edgeq.converters.lowering.size_limits import require_small_tensors
 from edgeq.converters.lowering.wrapping import Arrays, Loaded, explain_call
 from edgeq.errors import EdgeqError, LoweringError
@@ -108,6 +109,8 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) 
     other_dtypes = float32.find_other_dtypes(concrete)
     if other_dtypes:
         concrete = float32.read_in_float32(concrete)
+    if sign_bits.reads_sign_bits(concrete):
+        concrete = rebuild(concrete, sign_bits.compare_signs)
     unrolled = tuple(name for name in names if name not in fused)
     return Traced(concrete, unrolled, tuple(fused), other_dtypes)
 
@@ -146,12 +149,34 @@ def lower(traced: Traced) -> bytes:
     Raises:
         LoweringError: TensorFlow Lite does not have some operators.
     """
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.concrete])
+    try:
+        return _convert(traced.concrete, traced.fused)
+    except MissingOperatorsError as error:
+        known = expressions.KNOWN.intersection(error.names)
+        if not known:
+            raise
+        return _convert(rebuild(traced.concrete, expressions.express(known)), traced.fused)
+
+
+def _convert(concrete: Any, fused: Sequence[str]) -> bytes:
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
     with _interface_only():
-        if not traced.fused:
+        if not fused:
             return run_converter(converter)
         converter.allow_custom_ops = True
         return replace_markers(run_converter(converter))
+
+
+class MissingOperatorsError(LoweringError):
+    """TensorFlow Lite does not have some operators.
+
+    Attributes:
+        names: of TensorFlow.
+        kind: what it is to the parent process.
+    """
+
+    names: Collection[str] = ()
+    kind = LoweringError.__name__
 
 
 @contextlib.contextmanager
@@ -190,11 +215,13 @@ def run_converter(converter: Any) -> bytes:
         if listed:
             names |= {name.strip() for name in listed.group(1).split(",")}
         if names:
-            raise LoweringError(
+            missing = MissingOperatorsError(
                 f"TensorFlow Lite has no operator for: {', '.join(sorted(names))}.",
                 hint="Express them with supported layers, or remove them from the exported model.",
                 details=text,
-            ) from error
+            )
+            missing.names = names
+            raise missing from error
         changing = re.search(r"node (\S+)/AssignVariableOp", text)
         if changing:
             raise LoweringError(
