@@ -14,6 +14,7 @@ from edgeq.converters.training.learned_ranges import is_learned
 from edgeq.converters.writer.precisions import choose_precisions, refuse_islands
 from edgeq.errors import MissingExtraError
 from edgeq.files import storage
+from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import shared_tree
 from edgeq.values import ConvertOptions, FloatModel
 from edgeq.values.schemes import Scheme
@@ -42,7 +43,13 @@ def adapt(model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Pa
         require_finite_constants(shared_tree(made.content, model.source.path))  # unpacked ones
         path = folder / "rewritten.tflite"
         path.write_bytes(made.content)
-        model = replace(model, file=storage.refer(path), rewrites=model.rewrites + made.names)
+        tree = shared_tree(made.content, model.source.path)
+        model = replace(
+            model,
+            file=storage.refer(path),
+            rewrites=model.rewrites + made.names,
+            inputs=flatbuffer.interface(tree)[0],  # one that holds indices may become int32
+        )
     reason = why_stock(made.content) if is_ours else None
     if reason is not None and not has_tensorflow():
         raise MissingExtraError(

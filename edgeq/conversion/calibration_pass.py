@@ -20,6 +20,8 @@ from edgeq.converters.lowering import lower
 from edgeq.converters.lowering.lower import Reader
 from edgeq.converters.samples import lint
 from edgeq.errors import DataError
+from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import read_model
 from edgeq.values import FloatModel, Issue
 
 HINT_SAMPLES = 16  # enough for a mean and a spread per channel
@@ -149,9 +151,12 @@ def _ask_source(
     if reader is None:
         if not model.rewrites:
             return None, ()
-        source, folder = replace(model, file=model.source), job.folder / "source"
+        own = flatbuffer.interface(read_model(Path(model.source.path)).tree)[0]
+        source = replace(model, file=model.source, inputs=own)
+        fed = ({spec.name: row[spec.name].astype(spec.dtype) for spec in own} for row in first)
+        folder = job.folder / "source"
         folder.mkdir()
-        before = calibrate.run_float_model(source, iter(first), folder, CHECK_SAMPLES, "nothing")
+        before = calibrate.run_float_model(source, fed, folder, CHECK_SAMPLES, "nothing")
         return before.outputs, ()
     inputs = calibrate.first_inputs(iter(first), model.inputs, CHECK_SAMPLES)
     expected = reader.predict(inputs)
