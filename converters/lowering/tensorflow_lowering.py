@@ -22,7 +22,7 @@ from tensorflow.python.framework import convert_to_constants
 
 from edgeq.converters.graph import finite_weights
 from edgeq.converters.graph.marked_lstm import replace_markers
-from edgeq.converters.lowering import expressions, float32, sign_bits
+from edgeq.converters.lowering import expressions, float32, preprocessing_layers, sign_bits
 from edgeq.converters.lowering.lstm_layers import marked
 from edgeq.converters.lowering.rebuilding import rebuild
 from edgeq.converters.lowering.size_limits import require_small_tensors
@@ -57,12 +57,14 @@ class Traced:
     """A traced model.
 
     Attributes:
+        loaded: the model.
         concrete: the function.
         unrolled: names of recurrent layers that were unrolled.
         fused: names of LSTM layers that become one operator each.
         other_dtypes: float dtypes of the model that became float32.
     """
 
+    loaded: Loaded
     concrete: Any
     unrolled: tuple[str, ...]
     fused: tuple[str, ...] = ()
@@ -85,6 +87,7 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) 
         LoweringError: the model refuses these shapes, its code needs values of tensors, or a tensor
             is larger than 2 GiB.
     """
+    preprocessing_layers.require_numbers(loaded)
     signature = [
         tf.TensorSpec(
             [None if size == -1 else size for size in spec.shape],
@@ -112,7 +115,7 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) 
     if sign_bits.reads_sign_bits(concrete):
         concrete = rebuild(concrete, sign_bits.compare_signs)
     unrolled = tuple(name for name in names if name not in fused)
-    return Traced(concrete, unrolled, tuple(fused), other_dtypes)
+    return Traced(loaded, concrete, unrolled, tuple(fused), other_dtypes)
 
 
 def _trace(loaded: Loaded, signature: list[Any]) -> Any:
@@ -152,6 +155,8 @@ def lower(traced: Traced) -> bytes:
     try:
         return _convert(traced.concrete, traced.fused)
     except MissingOperatorsError as error:
+        if preprocessing_layers.is_preprocessing(traced.loaded, frozenset(error.names)):
+            raise preprocessing_layers.explain(traced.loaded, error.message.rstrip(".")) from error
         known = expressions.KNOWN.intersection(error.names)
         if not known:
             raise
@@ -227,7 +232,8 @@ def run_converter(converter: Any) -> bytes:
             raise LoweringError(
                 f"AssignVariableOp in {changing.group(1)!r} changes a variable in each inference, "
                 "which is lost in a .tflite.",
-                hint="Random layers and stateful=True keep such a state: leave them out.",
+                hint="Random layers and stateful=True keep such a state: leave them out. In a "
+                ".keras file, augmentation is off.",
                 details=text,
             ) from error
         first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")
