@@ -91,6 +91,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "profile.too_short": IssueKind("warning", "operators shorter than the runtime's clock tells"),
     # ---- convert: the model and how it was made
     "convert.fewer_samples": IssueKind("note", "fewer samples than requested"),
+    "convert.read_in_float32": IssueKind("note", "a half or double precision model in float32"),
     "convert.unfolded": IssueKind(
         "note", "constants behind a layer that should be part of its weights"
     ),

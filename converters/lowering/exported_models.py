@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.children.child import Child, warn_of
-from edgeq.converters.lowering.framework_process import FrameworkProcess
+from edgeq.converters.lowering.framework_process import FrameworkProcess, time_limit_s
 from edgeq.converters.lowering.lower import Arrays, check_shapes, finish
 from edgeq.converters.lowering.torch_archive import refuse_code
 from edgeq.converters.safe_reading import onnx_file
@@ -119,6 +119,8 @@ def refuse_options(kind: str, options: ConvertOptions) -> None:
             hint="The LSTM layers of other models stay what the file or its converter made them.",
         )
     if kind not in FRAMEWORKS:
+        if options.fixed_inputs:
+            raise UsageError("--fix-input is for ONNX models only.")
         if options.layout != "source":
             raise UsageError(
                 f"--layout {options.layout} is for models from PyTorch and ONNX only.",
@@ -128,6 +130,7 @@ def refuse_options(kind: str, options: ConvertOptions) -> None:
     for option, given in (
         ("--custom-objects", options.custom_objects),
         ("--signature", options.signature),
+        ("--fix-input", options.fixed_inputs and kind != "onnx"),
     ):
         if given:
             raise UsageError(f"{option} is for Keras models, not for {FRAMEWORKS[kind].name}.")
@@ -159,10 +162,10 @@ class ExportedReader:
         self._folder = Path()
         self._inputs: list[str] = []
         self._outputs: list[str] = []
-        name, script = self._framework.name, Path(__file__).with_name(f"{kind}_child.py")
+        name, target = self._framework.name, [f"edgeq.converters.lowering.{kind}_child"]
         try:
             self._process = FrameworkProcess(
-                name, [str(script)], _ENVIRONMENT, verbose=verbose, python=self._python
+                name, target, _ENVIRONMENT, verbose=verbose, python=self._python
             )
         except OSError as error:
             raise UsageError(
@@ -188,16 +191,21 @@ class ExportedReader:
         self._folder = folder
         read = self._load(options)
         declared = {name: tuple(shape) for name, shape, _ in read["inputs"]}
+        for name, _ in options.fixed_inputs:
+            if name not in declared or len(declared) == 1:
+                raise UsageError(
+                    f"--fix-input names {name!r}; the model's inputs are {', '.join(declared)}.",
+                    hint="Name one of them, and leave at least one that takes samples.",
+                )
+            del declared[name]
         self._inputs = list(declared)
         shapes = fix_shapes(options, declared)
         moves = find_moves(options, shapes)
         sizes = [list(shape) for shape in shapes.values()]
         given: dict[str, Any] = {}
-        failure = None
+        notes: list[str] = []
         if self.kind == "onnx":
-            prepared = folder / "prepared.onnx"
-            self._process.call("prepare", out=prepared, shapes=sizes)
-            given["prepared"], failure = str(prepared), self._simplify(prepared)
+            given["prepared"], notes = self._prepare(folder, sizes, options)
         lowered = self._process.call(
             "lower", out=folder / "lowered.tflite", shapes=sizes, moves=moves, **given
         )
@@ -213,15 +221,34 @@ class ExportedReader:
             unrolled=(),
             notes=(),
         )
-        notes = describe_layout(
+        layout = describe_layout(
             model,
             shapes,
             [self._inputs[position] for position in moves],
             [self._outputs[position] for position in lowered["moved"]],
         )
-        if failure is not None:
-            notes.append(f"onnxsim could not simplify the model ({failure}); it was left as it is")
-        return replace(model, notes=tuple(notes))
+        return replace(model, notes=(*layout, *notes, *lowered["notes"]))
+
+    def _prepare(
+        self, folder: Path, sizes: list[list[int]], options: ConvertOptions
+    ) -> tuple[dict[str, str], list[str]]:
+        """Fix shapes and inputs of an ONNX model, and simplify it.
+
+        Returns:
+            The files to lower, by their names in messages, and notes.
+        """
+        plain, simple = folder / "prepared.onnx", folder / "simplified.onnx"
+        fixed = dict(options.fixed_inputs)
+        told = self._process.call(
+            "prepare", out=plain, shapes=sizes, fixed=fixed, ranges=_uses_ranges(options)
+        )
+        notes = [f"input {name!r} is {value:g} in every inference" for name, value in fixed.items()]
+        notes += told["notes"]
+        failure = self._simplify(plain, simple)
+        if failure is None:
+            return {"simplified": str(simple), "original": str(plain)}, notes
+        notes.append(f"onnxsim could not simplify the model ({failure}); it was left as it is")
+        return {"original": str(plain)}, notes
 
     def _load(self, options: ConvertOptions) -> dict[str, Any]:
         """Have the child read the file, after a check for code and for other files it names."""
@@ -240,20 +267,21 @@ class ExportedReader:
         warn_of(read["gaps"])
         return dict(read)
 
-    def _simplify(self, prepared: Path) -> str | None:
-        """Replace a file by the simplifier's, made in its own process and folder.
+    def _simplify(self, prepared: Path, target: Path) -> str | None:
+        """Simplify a file in a process and folder apart.
 
         Returns:
             Why the simplifier could not do it, None if it could.
         """
-        script = Path(__file__).with_name("onnxsim_child.py")
         with scratch.folder() as folder:
-            made = folder / prepared.name
-            target = [str(script), str(prepared), str(made)]
-            with Child(target, folders=[folder], late=True, python=self._python) as child:
+            made = folder / target.name
+            command = ["edgeq.converters.lowering.onnxsim_child", str(prepared), str(made)]
+            with Child(
+                command, folders=[folder], late=True, python=self._python, deadline_s=time_limit_s()
+            ) as child:
                 if child.wait() != 0:
                     return child.last_line(f"it {child.ending}")[:300]
-            shutil.move(made, prepared)
+            shutil.move(made, target)
         return None
 
     def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
@@ -272,6 +300,16 @@ class ExportedReader:
     def batch_statistics(self, inputs: Arrays) -> tuple[float, float] | None:
         """None: exported graphs do not show which layers normalize."""
         return None
+
+
+def _uses_ranges(options: ConvertOptions) -> bool:
+    """Whether the ranges of a quantized model decide, not options that work on those of samples."""
+    mixed = options.keep_float or options.int16 or options.int4
+    return (
+        (options.scheme, options.calibrator, options.weights) == ("int8", "edgeq", "int8")
+        and (options.statistic, options.corrections) in (("auto", "auto"), ("auto", "none"))
+        and not mixed
+    )
 
 
 def fix_shapes(

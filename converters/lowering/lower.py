@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from edgeq.tflite.model_file import read_model
 from edgeq.values import ConvertOptions, FileRef, FloatModel, TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]
+FindInputs = Callable[[Sequence[TensorSpec]], Sequence[TensorSpec]]
 
 # Sums in another order differ by about 1e-6 of the largest value; another function, by far more.
 MAX_DEVIATION = 1e-3
@@ -54,10 +55,18 @@ class FileReader:
 
     Args:
         kind: "keras", "h5" or "saved_model".
+        find_inputs: see `declare`.
     """
 
-    def __init__(self, path: Path, kind: str, process: TensorFlowProcess):
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        process: TensorFlowProcess,
+        find_inputs: FindInputs | None = None,
+    ):
         self.path, self.kind, self._process = path, kind, process
+        self._find_inputs = find_inputs
         self._folder = Path()
         self._read: Any = None
         self._input_names: list[str] = []
@@ -92,6 +101,7 @@ class FileReader:
             output_names=lowered["output_names"],
             unrolled=lowered["unrolled"],
             fused=lowered["fused"],
+            other_dtypes=lowered["other_dtypes"],
             notes=read["notes"],
         )
 
@@ -106,6 +116,11 @@ class FileReader:
         )
         warn_of(read["gaps"])
         self._rescaling = read["rescaling"]
+        if not read["is_declared"]:
+            known = [TensorSpec(name, tuple(shape), dtype) for name, shape, dtype in read["inputs"]]
+            found = declare(known, options, self._find_inputs)
+            read["inputs"] = [(spec.name, spec.shape, spec.dtype) for spec in found]
+            self._process.call("declare", inputs=read["inputs"])
         return read
 
     def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
@@ -133,6 +148,31 @@ class FileReader:
         return str(path)
 
 
+def declare(
+    inputs: Sequence[TensorSpec], options: ConvertOptions, find: FindInputs | None
+) -> Sequence[TensorSpec]:
+    """The inputs of a model that declares none, such as a subclassed Keras model.
+
+    Args:
+        inputs: with the shapes of its first call, or () if nothing is known.
+        options: shapes that the user has set come first.
+        find: returns the inputs as the representative dataset has them, None without one.
+
+    Raises:
+        LoweringError: a shape is unknown.
+    """
+    found = inputs if find is None else find(inputs)
+    given = dict(options.input_shapes)
+    known = [replace(spec, shape=given.get(spec.name, spec.shape)) for spec in found]
+    for spec in known:
+        if not spec.shape:
+            raise LoweringError(
+                f"The model declares no inputs, so the shape of {spec.name!r} is unknown.",
+                hint=f"Pass samples with --data, or the shape with --input-shape {spec.name}=1,...",
+            )
+    return known
+
+
 def traced_batch(options: ConvertOptions) -> int | None:
     """The batch size to trace with: 1 by default, None to keep it dynamic."""
     return None if options.batch == 0 else (options.batch or 1)
@@ -150,6 +190,7 @@ def finish(
     unrolled: Sequence[str],
     notes: Sequence[str],
     fused: Sequence[str] = (),
+    other_dtypes: Sequence[str] = (),
 ) -> FloatModel:
     """Give a lowered flatbuffer the source's names and write `float.tflite`.
 
@@ -183,6 +224,8 @@ def finish(
         unrolled_layers=tuple(unrolled),
         fused_layers=tuple(fused),
         notes=tuple(notes),
+        rewrites=tuple(f"{dtype} read as float32" for dtype in other_dtypes),
+        other_dtypes=tuple(other_dtypes),
     )
 
 

@@ -1,10 +1,9 @@
 """The child that reads and lowers an exported PyTorch program, run by a Python with litert-torch.
 
-    python torch_child.py FD       answers the calls of `Session`, see `serving.py`
-
-It needs the standard library, numpy, torch and litert-torch, and of edgeq only what the
-start of the child brings, so these packages can be in an environment without edgeq. Arrays travel
-as `.npz` files, named by the position of the input or output in the source model.
+Its argument is the descriptor for replies; it answers the calls of `Session`, see `serving.py`. It
+needs the standard library, numpy, torch and litert-torch; the start of the child brings the files
+of edgeq, which that Python need not have. Arrays travel as `.npz` files, named by the position of
+the input or output in the source model.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import pickle
 import sys
 from typing import Any
 
-# The start of the child brings these two.
 from edgeq.children.sandbox import confine_as_planned
 from edgeq.children.serving import CallError, first_line, run_in_batches, serve
 
@@ -83,6 +81,7 @@ class Session:
             "outputs": _output_names(self.program),
             "order": list(range(len(outputs))),
             "moved": moved,
+            "notes": [],
         }
 
     def predict(self, arrays: str, out: str) -> None:
@@ -253,5 +252,6 @@ def _explain_refusal(error: Exception, program: Any) -> CallError:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serve requests until the parent closes."""
     serve(Session(), int(sys.argv[1]))

@@ -121,7 +121,10 @@ def relabel(source: Source, labels: str | Path, inputs: Sequence[TensorSpec]) ->
     path, name = Path(labels), str(labels)
     if not path.exists():
         raise DataError(f"There is no file or folder {name}.", hint=_KNOWN)
-    if path.suffix.lower() == ".npy":
+    suffix = path.suffix.lower()
+    if not path.is_dir() and suffix not in (".npy", ".json", ".csv"):
+        raise DataError(f"{name} is not a kind of labels that edgeq reads.", hint=_KNOWN)
+    if suffix == ".npy" and not path.is_dir():
         found = _read_array(path, name, source)
     elif not isinstance(source, ImageSource):
         raise UsageError(
@@ -130,12 +133,10 @@ def relabel(source: Source, labels: str | Path, inputs: Sequence[TensorSpec]) ->
         )
     elif path.is_dir():
         found = _read_folder(path, name, source, inputs)
-    elif path.suffix.lower() == ".json":
+    elif suffix == ".json":
         found = _read_coco(path, name, source)
-    elif path.suffix.lower() == ".csv":
-        found = _read_table(path, name, source)
     else:
-        raise DataError(f"{name} is not a kind of labels that edgeq reads.", hint=_KNOWN)
+        found = _read_table(path, name, source)
     return Relabelled(source, found, f"{source.name} with {name}")
 
 

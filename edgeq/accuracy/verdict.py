@@ -135,13 +135,17 @@ def judge_comparison(
     reasons = list(find_lost(quality))
     verdict = "no" if reasons else "ship"
     drop = quality.drop_points
-    judged = [loss for loss in losses if _point_of(loss) is not None and not _is_accuracy(loss)]
-    for loss in judged:
-        found, reason = _judge_loss(loss)
+    judged = [
+        (loss, point)
+        for loss in losses
+        if loss.name != ACCURACY and (point := _point_of(loss)) is not None
+    ]
+    for loss, point in judged:
+        found, reason = _judge_interval(f"{loss.name} loss", loss.loss, point)
         verdict = _worse(verdict, found)
         reasons.append(reason)
     if drop is not None:
-        found, reason = _judge_drop(drop.value, drop.low, drop.high)
+        found, reason = _judge_interval("accuracy drop", drop, 1.0)
         verdict = _worse(verdict, found)
         reasons.append(reason)
         if (doubt := chance_doubt(quality)) is not None:
@@ -232,19 +236,6 @@ def unproven_budget(quality: Quality, budget: float | None) -> str | None:
     )
 
 
-def _judge_drop(value: float, low: float, high: float) -> tuple[str, str]:
-    shown = f"accuracy drop {value:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"
-    if low > SMALL_DROP_POINTS:
-        return "no", f"{shown}: proven above {SMALL_DROP_POINTS:g} point"
-    if high <= SMALL_DROP_POINTS:
-        return "ship", f"{shown}: proven within {SMALL_DROP_POINTS:g} point"
-    return "check", f"{shown}: more labelled samples are needed to compare it with 1 point"
-
-
-def _is_accuracy(loss: MetricLoss) -> bool:
-    return loss.name == ACCURACY
-
-
 def _point_of(loss: MetricLoss) -> float | None:
     """Return what is as much as a percentage point; None for errors in the outputs' own units."""
     if loss.unit == "percent":
@@ -252,21 +243,24 @@ def _point_of(loss: MetricLoss) -> float | None:
     return 0.01 if loss.name in _SHARES else None
 
 
-def _judge_loss(loss: MetricLoss) -> tuple[str, str]:
-    """Judge a loss as an accuracy drop: is it proven above or within `SMALL_DROP_POINTS`?"""
-    point, found = _point_of(loss), loss.loss
-    assert point is not None
+def _judge_interval(what: str, found: Interval, point: float) -> tuple[str, str]:
+    """Judge a loss: is it proven above or within `SMALL_DROP_POINTS`?
+
+    Args:
+        point: the value of a percentage point in the loss's unit, see `_point_of`.
+    """
     limit = SMALL_DROP_POINTS * point
     form, unit = ("+.2f", " points") if point == 1 else ("+.4f", "")
+    shown_limit = f"{limit:g}{' point' if point == 1 else ''}"
     shown = (
-        f"{loss.name} loss {found.value:{form}}{unit} (95 % interval {found.low:{form}} to "
+        f"{what} {found.value:{form}}{unit} (95 % interval {found.low:{form}} to "
         f"{found.high:{form}})"
     )
     if found.low > limit:
-        return "no", f"{shown}: proven above {limit:g}"
+        return "no", f"{shown}: proven above {shown_limit}"
     if found.high <= limit:
-        return "ship", f"{shown}: proven within {limit:g}"
-    return "check", f"{shown}: more labelled samples are needed to compare it with {limit:g}"
+        return "ship", f"{shown}: proven within {shown_limit}"
+    return "check", f"{shown}: more labelled samples are needed to compare it with {shown_limit}"
 
 
 def require_comparable(*results: BenchResult) -> None:

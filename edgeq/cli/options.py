@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -62,7 +63,8 @@ task_options = _stack(
     click.option(
         "--decode", metavar="SPEC",
         help="How boxes are read from the outputs: boxes=cxcywh|xywh|xyxy|yxyx, unit=pixels, "
-        "scores=sigmoid|softmax, objectness=yes, background=first|last, iou=0.5, min_score=0.01.",
+        "scores=sigmoid|softmax|listed, objectness=yes, background=first|last, iou=0.5, "
+        "min_score=0.01.",
     ),
 )  # fmt: skip
 
@@ -87,6 +89,13 @@ source_options = _stack(
         multiple=True,
         metavar="TENSOR",
         help="Cut the model off at these tensors, for example before it suppresses boxes.",
+    ),
+    click.option(
+        "--fix-input",
+        "fixed",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Make a constant of an input of an .onnx model, e.g. sr=16000.",
     ),
     click.option(
         "--signature", metavar="NAME", help="Signature to convert, if the SavedModel has several."
@@ -189,6 +198,22 @@ def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, shape
 
 
+def parse_fixed(text: str) -> tuple[str, float]:
+    """`--fix-input NAME=VALUE`.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    name, _, value = text.rpartition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not name or not math.isfinite(number):
+        raise UsageError(f"--fix-input {text!r} cannot be read.", hint="Write NAME=16000.")
+    return name, number
+
+
 def read_source(given: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `ConvertOptions` that `source_options` decide.
 
@@ -198,6 +223,7 @@ def read_source(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "batch": parse_batch(given["batch"]),
         "input_shapes": tuple(map(parse_shape, given["shapes"])),
+        "fixed_inputs": tuple(map(parse_fixed, given["fixed"])),
         "custom_objects": given["custom_objects"],
         "trusted": given["unsafe_deserialization"],
         "outputs": given["outputs"],

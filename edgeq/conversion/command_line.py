@@ -14,6 +14,7 @@ from edgeq.values import ConvertOptions
 # Flags that are not named like their field.
 _FLAGS = {
     "input_shapes": "--input-shape",
+    "fixed_inputs": "--fix-input",
     "trusted": "--unsafe-deserialization",
     "min_sqnr_db": "--min-sqnr",
     "max_drop_points": "--max-drop",
@@ -83,6 +84,8 @@ def _flag_words(name: str, flag: str, value: Any) -> list[str]:
     if name == "input_shapes":
         shapes = [(of, ",".join("?" if size == -1 else str(size) for size in s)) for of, s in value]
         return [word for of, sizes in shapes for word in (flag, f"{of}={sizes}")]
+    if name == "fixed_inputs":
+        return [word for of, number in value for word in (flag, f"{of}={number!r}")]
     if isinstance(value, tuple):
         return [word for item in value for word in (flag, item)]
     return [flag, f"{value:g}" if isinstance(value, float) else str(value)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from edgeq.converters.graph.folding import find_unfolded
 from edgeq.converters.lowering import lower, model_kinds, resizing
 from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader, refuse_options
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
-from edgeq.converters.lowering.lower import FileReader, Reader
+from edgeq.converters.lowering.lower import FileReader, FindInputs, Reader
+from edgeq.converters.samples.open_samples import find_inputs
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.writer.precisions import name_of
 from edgeq.device_runners.devices.kept_agent import KeptAgent
@@ -94,7 +96,8 @@ def prepare(
     # They import their libraries while the model is read.
     runner = stack.enter_context(FloatRunner(folder))
     device = stack.enter_context(KeptAgent())
-    reader = open_reader(stack, model, process, options, verbose)
+    find = None if data is None else partial(find_inputs, data, preprocess)
+    reader = open_reader(stack, model, process, options, verbose, find)
     on_progress("lower", 0, None)
     if reader is None:
         adopted = resizing.fix_shapes(lower.adopt(Path(model), options), options, folder)
@@ -113,7 +116,7 @@ def prepare(
     slower = warn_of_int4(float_model, mix.int4)
     for issue in slower:
         on_note(issue.message)
-    issues = [*plan.issues, *_unfolded(float_model), *slower]
+    issues = [*_other_dtypes(float_model), *plan.issues, *_unfolded(float_model), *slower]
     run, float_model = run_float(job, runner, reader, float_model, plan, issues)
     if len(forms) > 1:
         run, float_model = choose_form(job, plan, run, (float_model, *forms[1:]), issues)
@@ -164,6 +167,16 @@ def _start_tensorflow(
     return started or stack.enter_context(TensorFlowProcess(verbose=verbose))
 
 
+def _other_dtypes(model: FloatModel) -> list[Issue]:
+    if not model.other_dtypes:
+        return []
+    message = (
+        f"the model computes in {', '.join(model.other_dtypes)}, which TensorFlow Lite's operators "
+        "do not; it was read in float32, and all comparisons are with float32"
+    )
+    return [make_issue("convert.read_in_float32", message)]
+
+
 def _unfolded(model: FloatModel) -> list[Issue]:
     found = find_unfolded(Path(model.file.path).read_bytes())
     if not found:
@@ -205,8 +218,12 @@ def open_reader(
     process: TensorFlowProcess | None,
     options: ConvertOptions,
     verbose: bool,
+    find_inputs: FindInputs | None = None,
 ) -> Reader | None:
     """Open the reader for this kind of source; None for a `.tflite`.
+
+    Args:
+        find_inputs: see `lower.declare`.
 
     Raises:
         UsageError: options that have no effect for this kind of source.
@@ -216,7 +233,7 @@ def open_reader(
         from edgeq.converters.lowering.live import LiveReader
 
         refuse_options("python", options)
-        return LiveReader(model)
+        return LiveReader(model, find_inputs)
     kind = model_kinds.identify(Path(model))
     refuse_options(kind, options)
     if kind == "tflite":
@@ -225,7 +242,7 @@ def open_reader(
         reader = ExportedReader(Path(model), kind, options, verbose=verbose)
         return stack.enter_context(reader)
     assert process is not None
-    return FileReader(Path(model), kind, process)
+    return FileReader(Path(model), kind, process, find_inputs)
 
 
 def without_temporary_path(model: FloatModel) -> FloatModel:

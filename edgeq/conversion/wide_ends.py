@@ -27,7 +27,7 @@ from edgeq.issues import make_issue
 from edgeq.values import FloatModel, Issue
 from edgeq.wording import plural
 
-_SPLIT = "output channels with unlike ranges scaled behind their layer"
+_SPLIT = "scales and offsets of output channels moved behind their layer"
 
 
 def keep_ends_wide(

@@ -121,6 +121,15 @@ def _shapes(value: Any) -> tuple[tuple[str, tuple[int, ...]], ...]:
     return tuple((name, tuple(sizes)) for name, sizes in value.items())
 
 
+def _numbers(value: Any) -> tuple[tuple[str, float], ...]:
+    def is_number(item: Any) -> bool:
+        return isinstance(item, (int, float)) and not isinstance(item, bool)
+
+    if not isinstance(value, dict) or not all(map(is_number, value.values())):
+        raise ValueError("a table from an input's name to its value")
+    return tuple((name, float(number)) for name, number in value.items())
+
+
 # Keys of [model] and [data] that `edgeq convert` has too have the same names.
 KEYS: dict[str, dict[str, Key]] = {
     "model": {
@@ -145,6 +154,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "batch": Key(lambda value: 0 if value == "dynamic" else _size(value), '"dynamic"', "batch"),
         "input_shape": Key(_shapes, "{ image = [1, 224, 224, 3] }", "input_shapes"),
         "outputs": Key(_texts, '["boxes", "scores"]', "outputs"),
+        "fix_input": Key(_numbers, "{ sr = 16000 }", "fixed_inputs"),
         "signature": Key(_text, '"serving_default"', "signature"),
         "custom_objects": Key(_texts, '["layers:Scale"]', "custom_objects"),
         "unsafe_deserialization": Key(_switch, "true", "trusted"),

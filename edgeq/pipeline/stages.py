@@ -30,8 +30,8 @@ from edgeq.values import ConvertOptions
 _TENSORFLOW_KINDS = ("keras", "h5", "saved_model")
 # Options for reading a model file: those of `ConvertOptions` that its float form depends on.
 _READING = (
-    "batch", "input_shapes", "custom_objects", "trusted", "signature", "layout", "torch_python",
-    "onnx_python", "seed",
+    "batch", "input_shapes", "fixed_inputs", "custom_objects", "trusted", "signature", "layout",
+    "torch_python", "onnx_python", "seed",
 )  # fmt: skip
 
 

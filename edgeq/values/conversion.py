@@ -27,6 +27,7 @@ class FloatModel:
         rewrites: what was rewritten before quantization, each with the number of places.
         fused_layers: LSTM layers of the source that are one operator each.
         joins: outputs of the source that this model gives in parts, see `--split-outputs`.
+        other_dtypes: float dtypes of the source that were read in float32, e.g. "float16".
     """
 
     file: FileRef
@@ -41,6 +42,7 @@ class FloatModel:
     rewrites: tuple[str, ...] = ()
     fused_layers: tuple[str, ...] = ()
     joins: tuple[JoinedOutput, ...] = ()
+    other_dtypes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -270,6 +272,7 @@ class ConvertOptions:
         seed: of every deterministic choice.
         batch: size of a dynamic first dimension, 0 to keep it dynamic, None for the default.
         input_shapes: (input name, whole shape, -1 for dynamic).
+        fixed_inputs: (input name, value) of ONNX inputs that become constants.
         custom_objects: "module:NAME" each.
         trusted: run code that the model file contains.
         signature: name of the signature, for a SavedModel with several.
@@ -308,6 +311,7 @@ class ConvertOptions:
     seed: int = 0
     batch: int | None = None
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    fixed_inputs: tuple[tuple[str, float], ...] = ()
     custom_objects: tuple[str, ...] = ()
     trusted: bool = False
     signature: str | None = None

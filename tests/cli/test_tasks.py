@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from PIL import Image
 
 from edgeq.conversion.file_metadata import read_decoding
@@ -16,20 +15,7 @@ from edgeq.records.reading import read_record
 from edgeq.values import Comparison, Evaluation
 from tests import tiny_detectors
 from tests.commands import run_edgeq
-from tests.tiny_models import FLOAT, INT8, Operator, graph, model, operator, tensor
-
-
-def passing(shape_in: tuple[int, ...], shape_out: tuple[int, ...], scale: float | None) -> bytes:
-    """A model whose output has the values of its input, in INT8 if there is a scale."""
-    dtype = FLOAT if scale is None else INT8
-    tensors = [
-        tensor("x", shape_in, dtype, scale=scale),
-        tensor("shape", [len(shape_out)], schema.TensorType.INT32, buffer=1),
-        tensor("y", shape_out, dtype, scale=scale),
-    ]
-    main = graph(tensors, [0], [2], [operator(0, [0, 1], [2], schema.ReshapeOptionsT())])
-    names = ({"x": 0}, {"y": 2})
-    return model([main], [(Operator.RESHAPE, 1)], [np.array(shape_out, np.int32)], names)
+from tests.tiny_models import passing
 
 
 def evaluated(record: Path) -> Evaluation:

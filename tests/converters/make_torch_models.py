@@ -84,12 +84,31 @@ def main(folder: Path) -> None:
     save(folder / "dynamic.pt2", cnn, image, dynamic_shapes=any_size)
     ids = torch.randint(0, 100, (1, 7))
     save(folder / "two.pt2", TwoInputs().eval(), torch.randn(1, 3, 16, 16), kwargs={"ids": ids})
-    torch.save(cnn.state_dict(), folder / "weights.pt")
+    save_weights(folder, cnn)
     torch.jit.save(torch.jit.trace(cnn, image), folder / "script.pt")
     save(folder / "svd.pt2", Svd(), torch.randn(1, 4, 4))
     save(folder / "double.pt2", nn.Linear(4, 2).double().eval(), torch.randn(1, 4).double())
     save(folder / "inside.pt2", Inside().eval(), torch.randn(1, 4))
     write_hostile(folder)
+
+
+def save_weights(folder: Path, cnn: nn.Module) -> None:
+    """What training scripts save instead of a program."""
+    weights = cnn.state_dict()
+    torch.save(weights, folder / "weights.pt")
+    torch.save(weights, folder / "old.pth", _use_new_zipfile_serialization=False)
+    torch.save(weights, folder / "protocol4.pt", pickle_protocol=4)
+    torch.save({"epoch": 3, "state_dict": weights}, folder / "checkpoint.pth")
+    torch.save({"epoch": 3, "model": cnn}, folder / "pickled.pt")
+    torch.save(cnn, folder / "pickled_old.pth", _use_new_zipfile_serialization=False)
+    torch.save(
+        {"pytorch-lightning_version": "2.5.0", "state_dict": weights, "hyper_parameters": {}},
+        folder / "lightning.ckpt",
+    )
+    torch.save(image := torch.ones(1, 3), folder / "tensor.pt")
+    header = json.dumps({"head.bias": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}})
+    content = len(header).to_bytes(8, "little") + header.encode() + image.numpy().tobytes()
+    (folder / "net.safetensors").write_bytes(content)
 
 
 def write_hostile(folder: Path) -> None:

@@ -118,7 +118,7 @@ def test_every_key_is_decided_on() -> None:
     plain = {
         "model": "source output baseline scheme io split_outputs engine granularity effort "
         "calibrator statistic corrections keep_float int16 weights int4 lstm allow_float batch "
-        "input_shape outputs signature layout",
+        "input_shape fix_input outputs signature layout",
         "data": "preprocess labels decode samples test_samples seed",
         "tune": "max_drop min_sqnr objective jobs max_trials",
         "run": "latency threads runtime rounds runs min_time max_time cores workers "

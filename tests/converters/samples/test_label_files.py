@@ -205,6 +205,8 @@ def test_labels_that_edgeq_does_not_know(images: Path, tmp_path: Path) -> None:
     with pytest.raises(EdgeqError, match="is not a kind of labels that edgeq reads"):
         opened(images, tmp_path / "labels.xml")
     np.save(tmp_path / "x.npy", np.zeros((3, 4, 8, 3), np.float32))
+    with pytest.raises(EdgeqError, match="is not a kind of labels that edgeq reads"):
+        open_samples(LabelledData(tmp_path / "x.npy", tmp_path / "labels.xml"), [INPUT])
     with pytest.raises(EdgeqError, match=r"labels images by their names, and .*x.npy is not"):
         open_samples(
             LabelledData(tmp_path / "x.npy", write(tmp_path / "coco.json", coco())), [INPUT]
