@@ -44,7 +44,7 @@ int CheckModel() {
 }
 
 {% if boxes %}
-// Of each box six numbers: class (-1: there are no more), left, top, right, bottom, score.
+// Six numbers for each box: class (-1: there are no more), left, top, right, bottom, score.
 int CheckBoxes(long index, const double* wanted, const package::Box* found, std::size_t count) {
   for (std::size_t i = 0; i < package::kMostBoxes; ++i) {
     const double* row = wanted + 6 * i;
