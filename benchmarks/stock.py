@@ -33,13 +33,13 @@ def lower_case(case: Case, folder: Path) -> FloatModel:
     options = ConvertOptions()
     if isinstance(case.model, Path) and model_kinds.identify(case.model) == "tflite":
         return lower.adopt(case.model, options)
-    from edgeq.converters.lowering import frameworks, tensorflow_lowering
+    from edgeq.converters.lowering import frameworks, tensorflow_lowering, wrapping
 
     if isinstance(case.model, Path):
         kind = model_kinds.identify(case.model)
         loaded, source = frameworks.load(case.model, kind), storage.refer(case.model)
     else:
-        loaded, kind = tensorflow_lowering.wrap_live(case.model()), "python"
+        loaded, kind = wrapping.wrap_live(case.model()), "python"
         source = FileRef(case.name, hashlib.sha256(case.name.encode()).hexdigest(), 1)
     inputs = tensorflow_lowering.fix_shapes(loaded.inputs, 1, {})
     traced = tensorflow_lowering.trace(loaded, inputs)

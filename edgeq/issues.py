@@ -91,10 +91,12 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "profile.too_short": IssueKind("warning", "operators shorter than the runtime's clock tells"),
     # ---- convert: the model and how it was made
     "convert.fewer_samples": IssueKind("note", "fewer samples than requested"),
+    "convert.read_in_float32": IssueKind("note", "a half or double precision model in float32"),
     "convert.unfolded": IssueKind(
         "note", "constants behind a layer that should be part of its weights"
     ),
     "convert.input_narrowed": IssueKind("note", "an input's range cut for finer steps"),
+    "convert.recurrent": IssueKind("note", "INT16 activations inside recurrent layers"),
     "convert.wide_inputs": IssueKind("note", "inputs kept float32 in front of unlike features"),
     "convert.wide_outputs": IssueKind("note", "outputs kept float32 behind unlike parts"),
     "convert.narrow_inputs": IssueKind("warning", "features lost in the step of an integer input"),

@@ -36,16 +36,11 @@ def _convolve(net: Builder, source: int, weights: Any, bias: Any) -> int:
     return net.add("RESHAPE", [made, shape], [1, BOXES, count])
 
 
-def detector(*, transpose: bool = False) -> bytes:
-    """Boxes in pixels beside scores of two classes, in one output [1, 16, 6].
+def heads(net: Builder, source: int) -> tuple[int, int]:
+    """Boxes in pixels [1, 16, 4] and scores of two classes [1, 16, 2].
 
     Red and green are the scores of classes 0 and 1, blue is the size of the box.
-
-    Args:
-        transpose: the output is [1, 6, 16], as some exporters make it.
     """
-    net = Builder()
-    source = net.input([1, SIZE, SIZE, 3])
     grid = (np.arange(CELLS) + 0.5) / CELLS
     centres = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(1, BOXES, 2)
     offsets = np.concatenate((centres, np.zeros((1, BOXES, 2))), axis=2)
@@ -53,7 +48,17 @@ def detector(*, transpose: bool = False) -> bytes:
     boxes = net.add("ADD", [sides, net.constant(offsets)], [1, BOXES, 4])
     boxes = net.add("MUL", [boxes, net.constant(float(SIZE))], [1, BOXES, 4])
     logits = _convolve(net, source, [[12, 0, 0], [0, 12, 0]], [-8, -8])
-    scores = net.add("LOGISTIC", [logits], [1, BOXES, 2])
+    return boxes, net.add("LOGISTIC", [logits], [1, BOXES, 2])
+
+
+def detector(*, transpose: bool = False) -> bytes:
+    """The heads in one output [1, 16, 6].
+
+    Args:
+        transpose: the output is [1, 6, 16], as some exporters make it.
+    """
+    net = Builder()
+    boxes, scores = heads(net, net.input([1, SIZE, SIZE, 3]))
     joined = schema.ConcatenationOptionsT()
     joined.axis = 2
     found = net.add("CONCATENATION", [boxes, scores], [1, BOXES, 6], options=joined)

@@ -20,9 +20,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgeq.converters.lowering import tensorflow_lowering
+from edgeq.converters.lowering import tensorflow_lowering, wrapping
 from edgeq.converters.lowering.size_limits import limited_weights
-from edgeq.converters.lowering.tensorflow_lowering import Arrays, Loaded
+from edgeq.converters.lowering.wrapping import Arrays, Loaded
 from edgeq.converters.safe_reading import keras_file, saved_model
 from edgeq.converters.safe_reading.keras_file import KerasFile, first_line
 from edgeq.converters.safe_reading.keras_names import QAT_PREFIX, REFUSED
@@ -105,7 +105,7 @@ def _load_keras(file: KerasFile, folder: Path, objects: dict[str, Any], *, trust
                 compile=False,
                 safe_mode=not trusted,
             )
-        return tensorflow_lowering.wrap_keras(model, f"keras {keras.__version__}")
+        return wrapping.wrap_keras(model, f"keras {keras.__version__}")
     except SourceError:
         raise
     except Exception as error:
@@ -149,7 +149,7 @@ def _load_newer(file: KerasFile, folder: Path, objects: dict[str, Any], *, trust
         f"The model was saved with Keras {file.version}; Keras {here} ignored newer arguments of "
         "layers that the model does not use."
     )
-    return tensorflow_lowering.wrap_keras(model, f"keras {here}", (note,))
+    return wrapping.wrap_keras(model, f"keras {here}", (note,))
 
 
 def _without_unknown(value: Any) -> Any:
@@ -212,7 +212,7 @@ def _load_with_tf_keras(
         f"{refused_by} cannot read this file ({_reason(refusal)}); "
         f"it was read with tf_keras {tf_keras.__version__}."
     )
-    return tensorflow_lowering.wrap_keras(model, f"tf_keras {tf_keras.__version__}", (note,))
+    return wrapping.wrap_keras(model, f"tf_keras {tf_keras.__version__}", (note,))
 
 
 def _reason(error: Exception) -> str:
@@ -278,7 +278,7 @@ def _load_saved_model(
             hint="Choose one with --signature NAME." if names else "Export it with signatures.",
         )
     function = restored.signatures[chosen]
-    loaded = tensorflow_lowering.wrap_function(function, f"tensorflow {tf.__version__}")
+    loaded = wrapping.wrap_function(function, f"tensorflow {tf.__version__}")
     # The variables live as long as the restored object does.
     object.__setattr__(loaded.call, "__wrapped__", restored)
     return loaded
@@ -314,7 +314,7 @@ def first_rescaling(loaded: Loaded) -> tuple[float, float] | None:
             return float(layer.scale), float(layer.offset)
         if kind == "Normalization":
             return None  # `batch_statistics` compares what it learned
-        if getattr(layer, "weights", None) and kind not in ("Sequential", "Functional"):
+        if getattr(layer, "weights", None) and not hasattr(layer, "layers"):  # no model itself
             break
     return None
 

@@ -8,8 +8,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq.converters.lowering import frameworks, tensorflow_lowering
-from edgeq.converters.lowering.lower import Arrays, check_shapes, finish, traced_batch
+from edgeq.converters.lowering import frameworks, tensorflow_lowering, wrapping
+from edgeq.converters.lowering.lower import (
+    Arrays,
+    FindInputs,
+    check_shapes,
+    declare,
+    finish,
+    traced_batch,
+)
 from edgeq.values import ConvertOptions, FileRef, FloatModel
 
 
@@ -18,6 +25,7 @@ class LiveReader:
 
     Args:
         model: the live object; it is not changed.
+        find_inputs: see `lower.declare`.
 
     Raises:
         LoweringError: it is something else.
@@ -25,17 +33,23 @@ class LiveReader:
 
     kind = "python"
 
-    def __init__(self, model: Any):
-        self._loaded = tensorflow_lowering.wrap_live(model)
+    def __init__(self, model: Any, find_inputs: FindInputs | None = None):
+        self._find_inputs = find_inputs
+        self._loaded = wrapping.wrap_live(model)
+        self._other_dtypes: tuple[str, ...] = ()
         self._name = f"<{type(model).__name__} {getattr(model, 'name', '')}>"
 
     def lower(self, options: ConvertOptions, folder: Path) -> FloatModel:
         """Trace and lower in this process."""
+        if self._loaded.complete is not None:
+            found = declare(self._loaded.inputs, options, self._find_inputs)
+            self._loaded = self._loaded.complete(found)
         declared = {spec.name: spec.shape for spec in self._loaded.inputs}
         shapes = check_shapes(options, declared)
         inputs = tensorflow_lowering.fix_shapes(self._loaded.inputs, traced_batch(options), shapes)
         fuses = options.lstm == "fused"
         traced = tensorflow_lowering.trace(self._loaded, inputs, fuses=fuses)
+        self._other_dtypes = traced.other_dtypes
         content = tensorflow_lowering.lower(traced)
         # A live object has no file; the digest is that of the lowered model.
         digest = hashlib.sha256(content).hexdigest()
@@ -49,12 +63,14 @@ class LiveReader:
             output_names=self._loaded.output_names,
             unrolled=traced.unrolled,
             fused=traced.fused,
+            other_dtypes=traced.other_dtypes,
             notes=self._loaded.notes,
         )
 
     def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Outputs of the model, name to [batch, ...]."""
-        return tensorflow_lowering.predict(self._loaded, inputs)
+        in_float32 = bool(self._other_dtypes)
+        return tensorflow_lowering.predict(self._loaded, inputs, in_float32=in_float32)
 
     def rescaling(self) -> tuple[float, float] | None:
         """Scale and offset of the first layer, from `frameworks.first_rescaling`."""

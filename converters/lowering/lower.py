@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgeq.children.child import warn_of
 from edgeq.children.framing import read_sample, write_sample
 from edgeq.converters.graph.finite_weights import require_finite_constants
-from edgeq.converters.graph.rewriting import replace_half_used_splits
+from edgeq.converters.graph.rewriting import drop_stored_results, replace_half_used_splits
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.errors import LoweringError, SourceError, UsageError
 from edgeq.files import storage
@@ -22,6 +22,7 @@ from edgeq.tflite.model_file import read_model
 from edgeq.values import ConvertOptions, FileRef, FloatModel, TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]
+FindInputs = Callable[[Sequence[TensorSpec]], Sequence[TensorSpec]]
 
 # Sums in another order differ by about 1e-6 of the largest value; another function, by far more.
 MAX_DEVIATION = 1e-3
@@ -54,10 +55,18 @@ class FileReader:
 
     Args:
         kind: "keras", "h5" or "saved_model".
+        find_inputs: see `declare`.
     """
 
-    def __init__(self, path: Path, kind: str, process: TensorFlowProcess):
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        process: TensorFlowProcess,
+        find_inputs: FindInputs | None = None,
+    ):
         self.path, self.kind, self._process = path, kind, process
+        self._find_inputs = find_inputs
         self._folder = Path()
         self._read: Any = None
         self._input_names: list[str] = []
@@ -92,6 +101,7 @@ class FileReader:
             output_names=lowered["output_names"],
             unrolled=lowered["unrolled"],
             fused=lowered["fused"],
+            other_dtypes=lowered["other_dtypes"],
             notes=read["notes"],
         )
 
@@ -106,6 +116,11 @@ class FileReader:
         )
         warn_of(read["gaps"])
         self._rescaling = read["rescaling"]
+        if not read["is_declared"]:
+            known = [TensorSpec(name, tuple(shape), dtype) for name, shape, dtype in read["inputs"]]
+            found = declare(known, options, self._find_inputs)
+            read["inputs"] = [(spec.name, spec.shape, spec.dtype) for spec in found]
+            self._process.call("declare", inputs=read["inputs"])
         return read
 
     def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
@@ -133,6 +148,31 @@ class FileReader:
         return str(path)
 
 
+def declare(
+    inputs: Sequence[TensorSpec], options: ConvertOptions, find: FindInputs | None
+) -> Sequence[TensorSpec]:
+    """The inputs of a model that declares none, such as a subclassed Keras model.
+
+    Args:
+        inputs: with the shapes of its first call, or () if nothing is known.
+        options: shapes that the user has set come first.
+        find: returns the inputs as the representative dataset has them, None without one.
+
+    Raises:
+        LoweringError: a shape is unknown.
+    """
+    found = inputs if find is None else find(inputs)
+    given = dict(options.input_shapes)
+    known = [replace(spec, shape=given.get(spec.name, spec.shape)) for spec in found]
+    for spec in known:
+        if not spec.shape:
+            raise LoweringError(
+                f"The model declares no inputs, so the shape of {spec.name!r} is unknown.",
+                hint=f"Pass samples with --data, or the shape with --input-shape {spec.name}=1,...",
+            )
+    return known
+
+
 def traced_batch(options: ConvertOptions) -> int | None:
     """The batch size to trace with: 1 by default, None to keep it dynamic."""
     return None if options.batch == 0 else (options.batch or 1)
@@ -150,8 +190,13 @@ def finish(
     unrolled: Sequence[str],
     notes: Sequence[str],
     fused: Sequence[str] = (),
+    other_dtypes: Sequence[str] = (),
+    metadata: Mapping[str, str] | None = None,
 ) -> FloatModel:
     """Give a lowered flatbuffer the source's names and write `float.tflite`.
+
+    Args:
+        metadata: key to text, for the files made from it.
 
     Raises:
         LoweringError: two outputs are the same tensor, which can have one name only.
@@ -160,6 +205,7 @@ def finish(
     tree = flatbuffer.parse(content, "the lowered model")
     require_finite_constants(tree)
     replace_half_used_splits(tree)
+    drop_stored_results(tree)
     graph = tree.subgraphs[0]
     if len(set(flatbuffer.indices(graph.outputs))) < len(output_names):
         raise LoweringError(
@@ -170,6 +216,8 @@ def finish(
     traced = [flatbuffer.tensor_name(graph, i) for i in flatbuffer.indices(graph.inputs)]
     order = [int(name.split(":")[0].rsplit("_", 1)[1]) for name in traced]
     flatbuffer.set_interface(tree, [input_names[i] for i in order], list(output_names))
+    for key, text in (metadata or {}).items():
+        flatbuffer.set_metadata(tree, key, text.encode())
     target = folder / "float.tflite"
     target.write_bytes(flatbuffer.serialize(tree))
     inputs, outputs = flatbuffer.interface(tree)
@@ -183,6 +231,8 @@ def finish(
         unrolled_layers=tuple(unrolled),
         fused_layers=tuple(fused),
         notes=tuple(notes),
+        rewrites=tuple(f"{dtype} read as float32" for dtype in other_dtypes),
+        other_dtypes=tuple(other_dtypes),
     )
 
 

@@ -47,21 +47,22 @@ def is_fusable(layer: Any) -> bool:
     activations = [
         getattr(item, "__name__", "") for item in (layer.activation, layer.recurrent_activation)
     ]
-    return plain and activations == ["tanh", "sigmoid"] and layer.compute_dtype == "float32"
+    return plain and activations == ["tanh", "sigmoid"]
 
 
 def _marking_call(layer: Any, names: list[str]) -> Any:
     """A `call` that leaves a marker, or unrolls for a mask, a given state or a dynamic shape."""
     original, cell = layer.call, layer.cell
-    kernel, recurrent = np.asarray(cell.kernel), np.asarray(cell.recurrent_kernel)
-    bias = np.asarray(cell.bias) if cell.use_bias else np.zeros(4 * layer.units, np.float32)
+    kernel, recurrent = _values(cell.kernel), _values(cell.recurrent_kernel)
+    bias = _values(cell.bias) if cell.use_bias else np.zeros(4 * layer.units, np.float32)
 
     def call(sequences: Any, *args: Any, **options: Any) -> Any:
         given = (options.get("mask"), options.get("initial_state"), *args)
         if any(item is not None for item in given) or not sequences.shape.is_fully_defined():
             return original(sequences, *args, **options)
         names.append(layer.name)
-        steps = tf.reverse(sequences, [1]) if layer.go_backwards else sequences
+        steps = tf.cast(sequences, tf.float32)
+        steps = tf.reverse(steps, [1]) if layer.go_backwards else steps
         state, peephole = tf.zeros([1, layer.units]), tf.zeros([layer.units])
         # The operator expects the steps first; the order does not change the shapes.
         result = tf.raw_ops.BlockLSTMV2(
@@ -75,6 +76,11 @@ def _marking_call(layer: Any, names: list[str]) -> Any:
             wco=peephole,
             b=tf.constant(bias),
         ).h
+        result = tf.cast(result, layer.compute_dtype)
         return result if layer.return_sequences else result[:, -1]
 
     return call
+
+
+def _values(weight: Any) -> Any:
+    return np.asarray(weight).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Lowering with TensorFlow: wrap a live model, trace it, convert it to float.
+"""Lowering with TensorFlow: trace a model, convert it to float.
 
 It runs in a child process (`tensorflow_worker.py`), so that a crash in native code becomes an error
 message and the libraries' output stays out of the user's terminal. `edgeq.convert(keras_model)`
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,170 +23,18 @@ from tensorflow.python.framework import convert_to_constants
 from edgeq.children.serving import NO_MESSAGE
 from edgeq.converters.graph import finite_weights
 from edgeq.converters.graph.marked_lstm import replace_markers
+from edgeq.converters.lowering import expressions, float32, preprocessing_layers, sign_bits
 from edgeq.converters.lowering.lstm_layers import marked
+from edgeq.converters.lowering.rebuilding import rebuild
+from edgeq.converters.lowering.recurrent_layers import (
+    refuse_states,
+    unrolled,
+    without_dropout,
+)
 from edgeq.converters.lowering.size_limits import require_small_tensors
+from edgeq.converters.lowering.wrapping import Arrays, Loaded, explain_call
 from edgeq.errors import EdgeqError, LoweringError
 from edgeq.values import TensorSpec
-
-Arrays = Mapping[str, NDArray[Any]]
-
-# Keras names the layer, and quotes what it raised.
-_KERAS_ERROR = r"Exception encountered when calling (\S+)\.call\(\)\.\s+(.+?)\s+Arguments received"
-_GPU_KERNEL = "_could_use_gpu_kernel"  # of tf_keras' layers, which then keep their loop
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A live model behind one calling convention.
-
-    Attributes:
-        framework: that read it, with its version.
-        inputs: by name, batch dimension first (-1 where dynamic).
-        output_names: in the order `call` returns them.
-        call: list of tensors in the order of `inputs` to list of output tensors.
-        layers: all Keras layers, nested ones included; empty for SavedModels and functions.
-        notes: sentences for the user about how it was read.
-    """
-
-    framework: str
-    inputs: tuple[TensorSpec, ...]
-    output_names: tuple[str, ...]
-    call: Callable[[list[Any]], list[Any]]
-    layers: tuple[Any, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-# ---------------------------------------------------------------- wrapping live models
-
-
-def wrap_keras(model: Any, framework: str, notes: tuple[str, ...] = ()) -> Loaded:
-    """Give a Keras 3 or tf_keras model the calling convention of `Loaded`.
-
-    Raises:
-        LoweringError: the model declares no inputs (a subclassed model).
-    """
-    if not getattr(model, "inputs", None):
-        raise LoweringError(
-            f"Model {model.name!r} declares no inputs, so its input shapes are unknown.",
-            hint="Wrap it: keras.Model(inputs, model(inputs)) with keras.Input layers.",
-        )
-    structure = getattr(model, "_inputs_struct", None)
-    if structure is None:
-        structure = getattr(model, "_nested_inputs", model.inputs[0])
-    if isinstance(structure, dict):
-        names = sorted(structure)  # the order of tf.nest
-    else:
-        names = getattr(model, "input_names", None) or [tensor.name for tensor in model.inputs]
-    inputs = tuple(
-        TensorSpec(str(name), _shape(tensor.shape), tf.as_dtype(tensor.dtype).name)
-        for name, tensor in zip(names, model.inputs, strict=True)
-    )
-
-    def call(tensors: list[Any]) -> list[Any]:
-        packed = tf.nest.pack_sequence_as(structure, tensors)
-        return _flatten(model(packed, training=False))
-
-    return Loaded(framework, inputs, _output_names(model), call, _layers_in_order(model), notes)
-
-
-def _layers_in_order(model: Any) -> tuple[Any, ...]:
-    """All layers; nested ones are at the place of the layer that holds them.
-
-    Keras 3's `_flatten_layers` gives nested ones from the last to the first; tf_keras's does not.
-    """
-    if type(model).__module__.startswith("tf_keras"):
-        return tuple(model._flatten_layers())
-    found: dict[int, Any] = {}
-    waiting = [model]
-    while waiting:
-        layer = waiting.pop()
-        if id(layer) not in found:
-            found[id(layer)] = layer
-            waiting += reversed(layer._layers)
-    return tuple(found.values())
-
-
-def _flatten(outputs: Any) -> list[Any]:
-    return list(tf.nest.flatten(outputs))
-
-
-def _output_names(model: Any) -> tuple[str, ...]:
-    structure = getattr(model, "_outputs_struct", None)
-    if structure is None:
-        structure = getattr(model, "_nested_outputs", None)
-    if isinstance(structure, dict):
-        return tuple(str(name) for name in sorted(structure))
-    names = getattr(model, "output_names", None)
-    if not names and len(model.outputs) == 1:
-        names = [model.layers[-1].name]  # a Sequential model
-    if not names or len(names) != len(model.outputs):
-        names = [f"output_{index}" for index in range(len(model.outputs))]
-    seen: dict[str, int] = {}
-    unique = []
-    for name in map(str, names):
-        seen[name] = seen.get(name, 0) + 1
-        unique.append(name if seen[name] == 1 else f"{name}_{seen[name] - 1}")
-    return tuple(unique)
-
-
-def _shape(shape: Any) -> tuple[int, ...]:
-    return tuple(-1 if size is None else int(size) for size in shape)
-
-
-def wrap_function(function: Any, framework: str, notes: tuple[str, ...] = ()) -> Loaded:
-    """Give a concrete function (or a SavedModel signature) the calling convention of `Loaded`.
-
-    Raises:
-        LoweringError: an input has an unknown rank.
-    """
-    positional, named = function.structured_input_signature
-    specs = {spec.name: spec for spec in tf.nest.flatten(positional)}
-    specs.update(named)
-    for name, spec in specs.items():
-        if spec.shape.rank is None:
-            raise LoweringError(f"Input {name!r} has an unknown rank; give it a shape.")
-    inputs = tuple(
-        TensorSpec(name, _shape(spec.shape), spec.dtype.name) for name, spec in specs.items()
-    )
-    outputs = function.structured_outputs
-    if isinstance(outputs, dict):
-        output_names = tuple(sorted(outputs))
-    else:
-        output_names = tuple(f"output_{index}" for index in range(len(_flatten(outputs))))
-
-    def call(tensors: list[Any]) -> list[Any]:
-        if named and not positional:
-            return _flatten(function(**dict(zip(specs, tensors, strict=True))))
-        return _flatten(function(*tensors))
-
-    return Loaded(framework, inputs, output_names, call, (), notes)
-
-
-def wrap_live(model: Any) -> Loaded:
-    """Wrap the model of a Python caller: a Keras 3 or tf_keras model, or a concrete function.
-
-    Raises:
-        LoweringError: it is something else.
-    """
-    package = type(model).__module__.split(".")[0]
-    bases = {base.__module__.split(".")[0] for base in type(model).__mro__}
-    if "tf_keras" in bases and hasattr(model, "layers"):
-        import tf_keras
-
-        return wrap_keras(model, f"tf_keras {tf_keras.__version__}")
-    if "keras" in bases and hasattr(model, "layers"):
-        import keras
-
-        return wrap_keras(model, f"keras {keras.__version__}")
-    if hasattr(model, "structured_input_signature"):
-        return wrap_function(model, f"tensorflow {tf.__version__}")
-    raise LoweringError(
-        f"Cannot convert a {package}.{type(model).__name__}.",
-        hint="Pass a path, a keras.Model or a tf.function's get_concrete_function(...).",
-    )
-
-
-# ---------------------------------------------------------------- lowering
 
 
 def fix_shapes(
@@ -213,14 +61,18 @@ class Traced:
     """A traced model.
 
     Attributes:
+        loaded: the model.
         concrete: the function.
         unrolled: names of recurrent layers that were unrolled.
         fused: names of LSTM layers that become one operator each.
+        other_dtypes: float dtypes of the model that became float32.
     """
 
+    loaded: Loaded
     concrete: Any
     unrolled: tuple[str, ...]
     fused: tuple[str, ...] = ()
+    other_dtypes: tuple[str, ...] = ()
 
 
 def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) -> Traced:
@@ -239,6 +91,7 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) 
         LoweringError: the model refuses these shapes, its code needs values of tensors, or a tensor
             is larger than 2 GiB.
     """
+    preprocessing_layers.require_numbers(loaded)
     signature = [
         tf.TensorSpec(
             [None if size == -1 else size for size in spec.shape],
@@ -248,7 +101,12 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) 
         )
         for index, spec in enumerate(inputs)
     ]
-    with marked(loaded.layers if fuses else ()) as fused, _unrolled(loaded.layers) as names:
+    refuse_states(loaded.layers)
+    with (
+        marked(loaded.layers if fuses else ()) as fused,
+        unrolled(loaded.layers) as names,
+        without_dropout(loaded.layers),
+    ):
         try:
             concrete = _trace(loaded, signature)
         except LoweringError:
@@ -260,7 +118,13 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) 
         fused.clear()
     require_small_tensors(concrete)
     finite_weights.require_finite_variables(concrete.variables, loaded.layers)
-    return Traced(concrete, tuple(name for name in names if name not in fused), tuple(fused))
+    other_dtypes = float32.find_other_dtypes(concrete)
+    if other_dtypes:
+        concrete = float32.read_in_float32(concrete)
+    if sign_bits.reads_sign_bits(concrete):
+        concrete = rebuild(concrete, sign_bits.compare_signs)
+    steps = tuple(name for name in names if name not in fused)
+    return Traced(loaded, concrete, steps, tuple(fused), other_dtypes)
 
 
 def _trace(loaded: Loaded, signature: list[Any]) -> Any:
@@ -270,36 +134,7 @@ def _trace(loaded: Loaded, signature: list[Any]) -> Any:
     except EdgeqError:
         raise
     except Exception as error:
-        text = re.sub(r"\x1b\[\d*m", "", str(error))
-        raised = re.search(_KERAS_ERROR, text, re.DOTALL)
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        where, cause = raised.groups() if raised else ("The model", (lines or [""])[-1])
-        shapes = ", ".join(str(spec.shape) for spec in signature)
-        raise LoweringError(
-            f"{where} cannot be traced with inputs of shape {shapes}: "
-            f"{type(error).__name__}: {' '.join(cause.split())[:300].rstrip('.')}.",
-            hint="Set dynamic sizes that it refuses with --input-shape. The code of a custom layer "
-            "must use TensorFlow's operations on tensors: no numpy() or float(), no Python loop.",
-            details=text,
-        ) from error
-
-
-@contextlib.contextmanager
-def _unrolled(layers: Sequence[Any]) -> Iterator[tuple[str, ...]]:
-    """Unroll recurrent layers while tracing: TensorFlow Lite's quantizer cannot enter a loop."""
-    loops = [layer for layer in layers if getattr(layer, "unroll", None) is False]
-    kernels = [layer for layer in loops if getattr(layer, _GPU_KERNEL, False)]
-    for layer in loops:
-        layer.unroll = True
-    for layer in kernels:
-        setattr(layer, _GPU_KERNEL, False)
-    try:
-        yield tuple(layer.name for layer in loops)
-    finally:
-        for layer in loops:
-            layer.unroll = False
-        for layer in kernels:
-            setattr(layer, _GPU_KERNEL, True)
+        raise explain_call(error, [spec.shape for spec in signature]) from error
 
 
 def lower(traced: Traced) -> bytes:
@@ -308,12 +143,36 @@ def lower(traced: Traced) -> bytes:
     Raises:
         LoweringError: TensorFlow Lite does not have some operators.
     """
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.concrete])
+    try:
+        return _convert(traced.concrete, traced.fused)
+    except MissingOperatorsError as error:
+        if preprocessing_layers.is_preprocessing(traced.loaded, frozenset(error.names)):
+            raise preprocessing_layers.explain(traced.loaded, error.message.rstrip(".")) from error
+        known = expressions.KNOWN.intersection(error.names)
+        if not known:
+            raise
+        return _convert(rebuild(traced.concrete, expressions.express(known)), traced.fused)
+
+
+def _convert(concrete: Any, fused: Sequence[str]) -> bytes:
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
     with _interface_only():
-        if not traced.fused:
+        if not fused:
             return run_converter(converter)
         converter.allow_custom_ops = True
         return replace_markers(run_converter(converter))
+
+
+class MissingOperatorsError(LoweringError):
+    """TensorFlow Lite does not have some operators.
+
+    Attributes:
+        names: of TensorFlow.
+        kind: what it is to the parent process.
+    """
+
+    names: Collection[str] = ()
+    kind = LoweringError.__name__
 
 
 @contextlib.contextmanager
@@ -337,6 +196,14 @@ def _interface_only() -> Iterator[None]:
         convert_to_constants._construct_concrete_function = original
 
 
+_CUT_CHOOSING = (
+    "It suppresses overlapping boxes. Save the model without it: keras.Model(model.input, "
+    "[model.get_layer(NAME).output for NAME in (BOXES, SCORES)]).save('cut.keras'). Then state "
+    "with --decode how boxes are read; eval and the code of packages suppress them "
+    "(docs/tasks.md)."
+)
+
+
 def run_converter(converter: Any) -> bytes:
     """Run `converter.convert()` and explain its errors.
 
@@ -352,17 +219,22 @@ def run_converter(converter: Any) -> bytes:
         if listed:
             names |= {name.strip() for name in listed.group(1).split(",")}
         if names:
-            raise LoweringError(
+            missing = MissingOperatorsError(
                 f"TensorFlow Lite has no operator for: {', '.join(sorted(names))}.",
-                hint="Express them with supported layers, or remove them from the exported model.",
+                hint=_CUT_CHOOSING
+                if any("NonMaxSuppression" in name for name in names)
+                else "Express them with supported layers, or remove them from the exported model.",
                 details=text,
-            ) from error
+            )
+            missing.names = names
+            raise missing from error
         changing = re.search(r"node (\S+)/AssignVariableOp", text)
         if changing:
             raise LoweringError(
                 f"AssignVariableOp in {changing.group(1)!r} changes a variable in each inference, "
                 "which is lost in a .tflite.",
-                hint="Random layers and stateful=True keep such a state: leave them out.",
+                hint="Random layers and stateful=True keep such a state: leave them out. In a "
+                ".keras file, augmentation is off.",
                 details=text,
             ) from error
         first = next((line.strip() for line in text.splitlines() if line.strip()), NO_MESSAGE)
@@ -371,15 +243,32 @@ def run_converter(converter: Any) -> bytes:
         ) from error
 
 
-def predict(loaded: Loaded, arrays: Arrays) -> dict[str, NDArray[Any]]:
+def predict(loaded: Loaded, arrays: Arrays, *, in_float32: bool = False) -> dict[str, NDArray[Any]]:
     """Outputs of the source model, the reference for the float `.tflite`.
 
     Args:
         loaded: the model.
-        arrays: input name to [batch, ...] in the input's dtype.
+        arrays: input name to [batch, ...].
+        in_float32: compute in float32 what the model computes in other float dtypes.
+
+    Raises:
+        LoweringError: in float32 the model computes a different function.
     """
     tensors = [tf.constant(arrays[spec.name], tf.as_dtype(spec.dtype)) for spec in loaded.inputs]
-    outputs = loaded.call(tensors)
+    own = _named(loaded, loaded.call(tensors))
+    if not in_float32:
+        return own
+    concrete = float32.read_in_float32(
+        _trace(loaded, [tf.TensorSpec.from_tensor(tensor) for tensor in tensors])
+    )
+    fed = [tf.constant(arrays[spec.name], own.dtype)
+           for spec, own in zip(loaded.inputs, concrete.inputs, strict=True)]  # fmt: skip
+    found = _named(loaded, concrete(*fed))
+    float32.require_same(own, found)
+    return found
+
+
+def _named(loaded: Loaded, outputs: Sequence[Any]) -> dict[str, NDArray[Any]]:
     return {
         name: np.asarray(value) for name, value in zip(loaded.output_names, outputs, strict=True)
     }

@@ -13,7 +13,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeq.children.framing import read_sample, write_sample
-from edgeq.converters.lowering import frameworks, tensorflow_lowering, tflite_quantizer
+from edgeq.converters.lowering import frameworks, tensorflow_lowering, tflite_quantizer, wrapping
+from edgeq.values import TensorSpec
 
 
 class Session:
@@ -25,8 +26,8 @@ class Session:
 
     def __init__(self, gaps: Sequence[str]) -> None:
         self.gaps = gaps
-        self.loaded: tensorflow_lowering.Loaded | None = None
-        self.traced: Any = None
+        self.loaded: wrapping.Loaded | None = None
+        self.traced: tensorflow_lowering.Traced | None = None
 
     def load(self, path: str, kind: str, **options: Any) -> dict[str, Any]:
         """Read a model file with `frameworks.load`."""
@@ -39,7 +40,14 @@ class Session:
             "notes": self.loaded.notes,
             "gaps": self.gaps,
             "rescaling": frameworks.first_rescaling(self.loaded),
+            "is_declared": self.loaded.complete is None,
         }
+
+    def declare(self, inputs: list[tuple[str, list[int], str]]) -> None:
+        """Give a model that declares no inputs these ones: name, shape, dtype."""
+        complete = self._model().complete
+        assert complete is not None, "the model declares inputs"
+        self.loaded = complete([TensorSpec(name, tuple(s), dtype) for name, s, dtype in inputs])
 
     def lower(
         self, out: str, batch: int | None, shapes: dict[str, list[int]], fuses: bool = False
@@ -48,18 +56,23 @@ class Session:
         model = self._model()
         inputs = tensorflow_lowering.fix_shapes(model.inputs, batch, shapes)
         traced = tensorflow_lowering.trace(model, inputs, fuses=fuses)
-        self.traced = traced.concrete
+        self.traced = traced
         tensorflow_lowering.write(Path(out), tensorflow_lowering.lower(traced))
         return {
             "unrolled": traced.unrolled,
             "fused": traced.fused,
+            "other_dtypes": traced.other_dtypes,
             "input_names": [spec.name for spec in inputs],
             "output_names": model.output_names,
         }
 
     def predict(self, arrays: str, out: str) -> None:
         """Outputs of the source model for one framed sample, as another framed sample."""
-        outputs = tensorflow_lowering.predict(self._model(), self._named_inputs(arrays))
+        outputs = tensorflow_lowering.predict(
+            self._model(),
+            self._named_inputs(arrays),
+            in_float32=bool(self._traced().other_dtypes),
+        )
         with Path(out).open("wb") as stream:
             write_sample(stream, list(outputs.values()))
 
@@ -87,7 +100,7 @@ class Session:
     ) -> None:
         """Convert the lowered function with the stock TFLiteConverter path."""
         content = tflite_quantizer.stock_convert(
-            self.traced,
+            self._traced().concrete,
             lambda: _read_samples(Path(samples)),
             activations,
             io,
@@ -103,9 +116,13 @@ class Session:
         sample = next(_read_samples(Path(path)))
         return {s.name: array for s, array in zip(self._model().inputs, sample, strict=True)}
 
-    def _model(self) -> tensorflow_lowering.Loaded:
+    def _model(self) -> wrapping.Loaded:
         assert self.loaded is not None, "load comes first"
         return self.loaded
+
+    def _traced(self) -> tensorflow_lowering.Traced:
+        assert self.traced is not None, "lower comes first"
+        return self.traced
 
 
 def _read_samples(path: Path) -> Iterator[list[NDArray[Any]]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +23,11 @@ from edgeq.converters.samples.image_folders import open_images
 from edgeq.converters.samples.input_shapes import Array, fit, quote, show_shape
 from edgeq.converters.samples.label_files import LabelledData, relabel
 from edgeq.converters.samples.numpy_files import open_npy, open_npz
-from edgeq.converters.samples.preprocessing import apply, find_preprocessing
+from edgeq.converters.samples.preprocessing import (
+    apply,
+    find_preprocessing,
+    parse_preprocessing,
+)
 from edgeq.converters.samples.sources import Row, Source, open_arrays
 from edgeq.errors import DataError
 from edgeq.escaping import printable
@@ -183,9 +187,49 @@ def open_samples(
     Raises:
         DataError: the data is missing, unreadable, empty or does not fit.
     """
-    samples = Samples(_open_source(source, inputs), inputs, preprocessing)
+    opened = _open_source(source, inputs, preprocessing)
+    samples = Samples(opened, inputs, preprocessing)
     next(iter(samples.iterate((0,))))
     return samples
+
+
+def find_inputs(
+    source: SourceLike, preprocess: Sequence[str], inputs: Sequence[TensorSpec]
+) -> tuple[TensorSpec, ...]:
+    """Return the inputs of a model that declares none as the first sample has them.
+
+    Args:
+        source: see `open_samples`.
+        preprocess: texts of `--preprocess`.
+        inputs: with a known shape where the model was called before; a sample of that rank gives
+            the sizes; integers of 32 or 64 bits are taken as int32.
+
+    Raises:
+        DataError: the data is missing, unreadable or empty, or its names are not the inputs'.
+    """
+    row = next(iter(_open_source(source, inputs, ()).read((0,))))
+    # Any size is possible, so that resize= may choose one; it does not change the channels.
+    free = [
+        replace(spec, shape=(*[-1] * array.ndim, *(spec.shape or array.shape)[-1:]))
+        for spec in inputs
+        for array in (row.inputs[spec.name],)
+    ]
+    declared = parse_preprocessing(preprocess, free)
+    found = []
+    for spec in inputs:
+        array = row.inputs[spec.name]
+        own = find_preprocessing(declared, spec.name)
+        array = array if own is None else apply(own, array, row.where)
+        sizes = (-1, *array.shape)
+        is_index = array.dtype.kind in "iu" and array.dtype.itemsize >= 4  # others are pixels
+        found.append(
+            replace(
+                spec,
+                shape=sizes if len(spec.shape) in (0, len(sizes)) else spec.shape,
+                dtype="int32" if is_index else spec.dtype,
+            )
+        )
+    return tuple(found)
 
 
 def choose(samples: Samples, count: int, seed: int) -> tuple[int, ...]:
@@ -243,11 +287,14 @@ def _check_indices(indices: Sequence[int], count: int | None, name: str) -> None
         raise DataError(f"{name} has {count} samples, so there is no sample {indices[-1]}.")
 
 
-def _open_source(source: SourceLike, inputs: Sequence[TensorSpec]) -> Source:
+def _open_source(
+    source: SourceLike, inputs: Sequence[TensorSpec], preprocessing: Sequence[Preprocessing]
+) -> Source:
     if not inputs:
         raise DataError("The model has no inputs, so it takes no samples.")
     if isinstance(source, LabelledData):
-        return relabel(_open_source(source.data, inputs), source.labels, inputs)
+        inner = _open_source(source.data, inputs, preprocessing)
+        return relabel(inner, source.labels, inputs, preprocessing)
     if isinstance(source, (str, Path)):
         return _open_named(source, inputs)
     if isinstance(source, Mapping):

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgeq.converters.lowering import tensorflow_lowering
+from edgeq.converters.lowering import wrapping
 from edgeq.converters.samples.open_samples import choose, open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.converters.training.learned_ranges import trained_granularity
@@ -81,7 +81,7 @@ def distill(
             raise UsageError(f"{name} must be 1 or more, not {number}.")
     if not 0 < learning_rate < float("inf"):
         raise UsageError(f"learning_rate must be a finite number above 0, not {learning_rate}.")
-    loaded = tensorflow_lowering.wrap_keras(student, "keras")
+    loaded = wrapping.wrap_keras(student, "keras")
     texts = [preprocess] if isinstance(preprocess, str) else list(preprocess)
     opened = open_samples(data, loaded.inputs, parse_preprocessing(texts, loaded.inputs))
     chosen = None if samples is None else choose(opened, samples, seed)
@@ -97,10 +97,10 @@ def distill(
 
 
 def _ask_teacher(
-    teacher: Any, loaded: tensorflow_lowering.Loaded, inputs: Arrays, student: Any, batch_size: int
+    teacher: Any, loaded: wrapping.Loaded, inputs: Arrays, student: Any, batch_size: int
 ) -> Arrays:
     """The teacher's outputs for all samples, in the order of the student's."""
-    asked = tensorflow_lowering.wrap_live(teacher)
+    asked = wrapping.wrap_live(teacher)
     names = [spec.name for spec in loaded.inputs]
     if {spec.name for spec in asked.inputs} == set(names):
         inputs = [inputs[names.index(spec.name)] for spec in asked.inputs]

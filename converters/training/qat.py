@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -42,7 +44,7 @@ def quantization_aware(model: Any, granularity: str = "channel") -> Any:
         granularity: of the kernels' scales, "channel" (per output channel) or "tensor".
 
     Returns:
-        A `keras.Model` with the inputs and outputs of `model`, not compiled.
+        A `keras.Model` with the inputs and outputs of `model`, in float32, not compiled.
 
     Raises:
         UnsupportedLayerError: a layer it does not know, by name.
@@ -62,7 +64,19 @@ def quantization_aware(model: Any, granularity: str = "channel") -> Any:
             f"Model {model.name!r} is quantization-aware already.", hint="Train it as it is."
         )
     graph = read_graph(model)
-    return _Builder(graph, plan_stages(graph), granularity).build()
+    with _float32_layers():
+        return _Builder(graph, plan_stages(graph), granularity).build()
+
+
+@contextlib.contextmanager
+def _float32_layers() -> Iterator[None]:
+    """Give new layers float32, in which the integers of the `.tflite` are exact."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 class _Builder:
@@ -91,7 +105,10 @@ class _Builder:
         groups = Counter(self._root(number) for number in range(len(self._joined)))
         old = self._graph.model
         tensors: dict[int, Any] = {}
-        made = [keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name) for t in old.inputs]
+        made = [
+            keras.Input(batch_shape=t.shape, dtype=_without_half(t.dtype), name=t.name)
+            for t in old.inputs
+        ]
         self._names.update(t.name for t in old.inputs)
         for number, tensor in zip(self._graph.inputs, made, strict=True):
             tensors[number] = self._round(tensor, self._owner[number], groups, tensor.name)
@@ -192,6 +209,10 @@ class _Builder:
     def _unique(self, name: str) -> str:
         self._names[name] += 1
         return name if self._names[name] == 1 else self._unique(f"{name}_{self._names[name] - 1}")
+
+
+def _without_half(dtype: str) -> str:
+    return "float32" if "float" in dtype else dtype
 
 
 # ---------------------------------------------------------------- the layers of the stages

@@ -92,6 +92,12 @@ source_options = _stack(
         help="Make a constant of an input of an .onnx model, e.g. sr=16000.",
     ),
     click.option(
+        "--outputs",
+        multiple=True,
+        metavar="TENSOR",
+        help="Cut the model off at these tensors, for example before it suppresses boxes.",
+    ),
+    click.option(
         "--signature", metavar="NAME", help="Signature to convert, if the SavedModel has several."
     ),
     click.option(
@@ -220,6 +226,7 @@ def read_source(given: Mapping[str, Any]) -> dict[str, Any]:
         "fixed_inputs": tuple(map(parse_fixed, given["fixed"])),
         "custom_objects": given["custom_objects"],
         "trusted": given["unsafe_deserialization"],
+        "outputs": given["outputs"],
         "signature": given["signature"],
         "layout": given["layout"],
         "torch_python": given["torch_python"],

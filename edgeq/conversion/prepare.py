@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,33 @@ from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_float
 from edgeq.conversion.file_metadata import Carried
 from edgeq.conversion.forms import choose_form, lower_forms
-from edgeq.conversion.plan import Job, SamplePlan, plan_samples, select_options
+from edgeq.conversion.plan import (
+    CHECK_SAMPLES,
+    Job,
+    SamplePlan,
+    choose_mix,
+    plan_samples,
+    select_options,
+)
 from edgeq.conversion.wide_ends import keep_ends_wide
-from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner
+from edgeq.converters.calibration.calibrate import (
+    FloatRun,
+    FloatRunner,
+    first_inputs,
+    run_float_model,
+)
 from edgeq.converters.graph.folding import find_unfolded
 from edgeq.converters.lowering import lower, model_kinds, resizing
 from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader, refuse_options
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
-from edgeq.converters.lowering.lower import FileReader, Reader
+from edgeq.converters.lowering.lower import FileReader, FindInputs, Reader
+from edgeq.converters.samples.open_samples import find_inputs
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
-from edgeq.converters.writer.precisions import name_of
+from edgeq.converters.writer.precisions import name_of, recurrent_names
 from edgeq.device_runners.devices.kept_agent import KeptAgent
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
-from edgeq.metrics.decoding import parse_decoding
+from edgeq.metrics.decoding import parse_decoding, show_decoding
 from edgeq.progress import OnNote, OnProgress, no_note
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import read_model
@@ -55,7 +69,10 @@ class Prepared:
 
     def carried(self, model: FloatModel, layout: str) -> Carried:
         """Return what a file carries that is made from a form of the model."""
-        return Carried(self.preprocessing, layout, model.rewrites, self.decoding, model.joins)
+        outputs = self.job.options.outputs
+        return Carried(
+            self.preprocessing, layout, model.rewrites, self.decoding, model.joins, outputs
+        )
 
 
 def prepare(
@@ -86,12 +103,17 @@ def prepare(
     # They import their libraries while the model is read.
     runner = stack.enter_context(FloatRunner(folder))
     device = stack.enter_context(KeptAgent())
-    reader = open_reader(stack, model, process, options, verbose)
+    find = None if data is None else partial(find_inputs, data, preprocess)
+    reader = open_reader(stack, model, process, options, verbose, find)
     on_progress("lower", 0, None)
     if reader is None:
         adopted = resizing.fix_shapes(lower.adopt(Path(model), options), options, folder)
         forms = [adapt(adopted, scheme, options, folder)]
     else:
+        if options.outputs:
+            whole = folder / "whole"
+            whole.mkdir()
+            lower_checked(reader, options, whole)
         forms = list(lower_forms(reader, scheme, options, folder))
     float_model = forms[0]
     declared = parse_preprocessing(preprocess, float_model.inputs)
@@ -101,14 +123,28 @@ def prepare(
     slower = warn_of_int4(float_model, mix.int4)
     for issue in slower:
         on_note(issue.message)
-    issues = [*plan.issues, *_unfolded(float_model), *slower]
+    issues = [*_other_dtypes(float_model), *plan.issues, *_unfolded(float_model), *slower]
     run, float_model = run_float(job, runner, reader, float_model, plan, issues)
     if len(forms) > 1:
         run, float_model = choose_form(job, plan, run, (float_model, *forms[1:]), issues)
     job, float_model, run = keep_ends_wide(job, float_model, plan, run, issues)
+    issues += _wide_steps(job, float_model)
     texts = tuple(format_preprocessing(item) for item in declared)
-    decoding = None if options.decode is None else parse_decoding(options.decode).text()
+    decoding = None if options.decode is None else show_decoding(parse_decoding(options.decode))
     return Prepared(job, float_model, texts, decoding, plan, run, issues)
+
+
+def lower_checked(reader: Reader, options: ConvertOptions, folder: Path) -> FloatModel:
+    """Lower a source, and compare the result with it on random inputs.
+
+    Raises:
+        EdgeqError: see `convert_model`.
+    """
+    model = reader.lower(options, folder)
+    fed = lower.random_samples(model.inputs, CHECK_SAMPLES, options.seed)
+    first = first_inputs(iter(fed), model.inputs, CHECK_SAMPLES)
+    run = run_float_model(model, iter(fed), folder, CHECK_SAMPLES, "nothing")
+    return lower.check(model, reader.predict(first), run.outputs)
 
 
 def open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tuple[Path, Path]:
@@ -139,6 +175,16 @@ def _start_tensorflow(
     return started or stack.enter_context(TensorFlowProcess(verbose=verbose))
 
 
+def _other_dtypes(model: FloatModel) -> list[Issue]:
+    if not model.other_dtypes:
+        return []
+    message = (
+        f"the model computes in {', '.join(model.other_dtypes)}, which TensorFlow Lite's operators "
+        "do not; it was read in float32, and all comparisons are with float32"
+    )
+    return [make_issue("convert.read_in_float32", message)]
+
+
 def _unfolded(model: FloatModel) -> list[Issue]:
     found = find_unfolded(Path(model.file.path).read_bytes())
     if not found:
@@ -149,6 +195,22 @@ def _unfolded(model: FloatModel) -> list[Issue]:
         "they cost time and accuracy"
     )
     return [make_issue("convert.unfolded", message)]
+
+
+def _wide_steps(job: Job, model: FloatModel) -> list[Issue]:
+    """Return the note that recurrent layers have INT16 inside."""
+    chosen = set(choose_mix(job, model).int16)
+    if not chosen:
+        return []
+    tree = read_model(Path(model.file.path)).tree
+    count = len(chosen & set(recurrent_names(tree)))
+    if not count or job.scheme.activations != "int8":
+        return []
+    message = (
+        f"{count} operators inside recurrent layers have INT16 activations, because errors add up "
+        "from step to step; --recurrent int8 is faster with XNNPACK, and less accurate"
+    )
+    return [make_issue("convert.recurrent", message)]
 
 
 def warn_of_int4(model: FloatModel, narrow: Collection[str]) -> list[Issue]:
@@ -180,8 +242,12 @@ def open_reader(
     process: TensorFlowProcess | None,
     options: ConvertOptions,
     verbose: bool,
+    find_inputs: FindInputs | None = None,
 ) -> Reader | None:
     """Open the reader for this kind of source; None for a `.tflite`.
+
+    Args:
+        find_inputs: see `lower.declare`.
 
     Raises:
         UsageError: options that have no effect for this kind of source.
@@ -191,7 +257,7 @@ def open_reader(
         from edgeq.converters.lowering.live import LiveReader
 
         refuse_options("python", options)
-        return LiveReader(model)
+        return LiveReader(model, find_inputs)
     kind = model_kinds.identify(Path(model))
     refuse_options(kind, options)
     if kind == "tflite":
@@ -200,7 +266,7 @@ def open_reader(
         reader = ExportedReader(Path(model), kind, options, verbose=verbose)
         return stack.enter_context(reader)
     assert process is not None
-    return FileReader(Path(model), kind, process)
+    return FileReader(Path(model), kind, process, find_inputs)
 
 
 def without_temporary_path(model: FloatModel) -> FloatModel:

@@ -106,12 +106,16 @@ def _find_metric(ready: Prepared, store: Store, part: Part) -> str | None:
         return options.metrics[0]
     sides = ({"": part.labels}, part.outputs)
     labels, outputs = (
-        {name: np.load(store.path(digest), mmap_mode="r")[:1] for name, digest in side.items()}
-        for side in sides
+        {name: _first(store, digest) for name, digest in side.items()} for side in sides
     )
     joined = join_outputs(outputs, ready.model.joins)
     decoder = find_decoder(ready.decoding, ready.model.inputs)
     return default_metrics(joined if decoder is None else decoder(joined), labels[""])[0]
+
+
+def _first(store: Store, digest: str) -> NDArray[Any]:
+    """The first sample of an array, with its batch dimension."""
+    return np.asarray(np.load(store.path(digest), mmap_mode="r", allow_pickle=False)[:1])
 
 
 def _halves(indices: Sequence[int], seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

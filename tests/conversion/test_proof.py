@@ -318,8 +318,16 @@ class Measured:
         self.is_held_out: bool | None = None
 
     def __call__(
-        self, baseline: Path, candidate: Path, pairs: Any, device: Any, *, is_held_out: bool = True
+        self,
+        baseline: Path,
+        candidate: Path,
+        pairs: Any,
+        device: Any,
+        *,
+        is_held_out: bool = True,
+        scorers: Any = None,
     ) -> Quality:
+        assert scorers is None  # nobody asked for a metric
         self.files, self.is_held_out = (baseline, candidate), is_held_out
         self.seen = [(float(inputs["x"][0]), label) for inputs, label in pairs]
         return self.quality

@@ -10,7 +10,7 @@ import pytest
 
 SCRIPT = """
 import json, keras, numpy as np
-from edgeq.converters.lowering import frameworks, tensorflow_lowering as tflite
+from edgeq.converters.lowering import frameworks, wrapping
 layers = keras.layers
 
 def nested(first, last, rescaling_inside):
@@ -31,7 +31,7 @@ found = {}
 for name, model in {
     "sound": nested(true, 1e6, False), "shifted": nested(100 * true, 1e6, True),
 }.items():
-    loaded = tflite.wrap_live(model)
+    loaded = wrapping.wrap_live(model)
     order = [layer.name for layer in loaded.layers if layer.name in ("first", "last")]
     found[name] = [frameworks.batch_statistics(loaded, {"image": values}),
                    frameworks.first_rescaling(loaded), order,

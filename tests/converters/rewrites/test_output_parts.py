@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq.converters.rewrites.output_parts import split_outputs
+from edgeq.converters.rewrites.outputs.parts import split_outputs
 from edgeq.errors import SourceError
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.joined_outputs import JOINS_KEY, join_outputs, join_specs, read_joins, set_joins

@@ -396,3 +396,23 @@ def test_distilling_what_does_not_match_is_refused(teacher: Any) -> None:
     )
     with pytest.raises(UsageError, match=r"The teacher has 1 inputs and outputs \[\(10,\)\]"):
         edgeq.distill(edgeq.quantization_aware(model), teacher, batch)
+
+
+def test_a_half_precision_model_is_trained_in_float32(tmp_path: Path) -> None:
+    """Also if the policy is still set, and with a layer that has its own dtype."""
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        image = keras.Input((6, 6, 2), name="image")
+        summed = layers.Add()([layers.Conv2D(4, 3)(image), layers.Conv2D(4, 3)(image)])
+        logits = layers.Dense(3)(layers.GlobalAveragePooling2D()(layers.ReLU()(summed)))
+        model = keras.Model(image, layers.Softmax(dtype="float32")(logits))
+        student = edgeq.quantization_aware(model)
+        assert keras.config.dtype_policy().name == "mixed_float16"
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {layer.dtype_policy.name for layer in student._flatten_layers()} == {"float32"}
+    batch = np.random.default_rng(0).normal(0, 1, (8, 6, 6, 2)).astype(np.float32)
+    own = np.asarray(model(batch))
+    assert np.asarray(watched(student, batch)(batch)) == pytest.approx(own, abs=0.02)
+    assert steps_apart(student, batch, tmp_path / "student.tflite").max() <= 1

@@ -49,7 +49,7 @@ def split_outputs(content: bytes) -> tuple[bytes, tuple[JoinedOutput, ...]]:
     if not joins or len(set(indices)) < len(indices):
         return content, ()
     tree.subgraphs[0].outputs = np.array(indices, np.int32)
-    _sign(tree, [spec.name for spec in inputs], names)
+    sign(tree, [spec.name for spec in inputs], names)
     editor = Editor(tree)  # it knows the new outputs
     editor.remove_unread()
     return flatbuffer.serialize(tree), tuple(joins)
@@ -164,7 +164,7 @@ def _reshaped(
     return made
 
 
-def _sign(tree: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+def sign(tree: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """Name the inputs and outputs in the first signature; tensors keep their names."""
     kit, graph = flatbuffer.schema(), tree.subgraphs[0]
     signature = next((one for one in tree.signatureDefs or () if one.subgraphIndex == 0), None)
