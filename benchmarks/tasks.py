@@ -69,6 +69,7 @@ class Task:
 
 
 _DATA = "edgeq.models.data:"
+_WORDS = "edgeq.models.words:calibration", "edgeq.models.words:test"  # made by espeak-ng
 _GARMENTS = "fashion_mnist_calibration.npz", "fashion_mnist_test.npz"
 
 # One line for each: name, model, calibration data, test data, metric, then what it needs by name:
@@ -78,6 +79,9 @@ TASKS = (
     Task("ViT", "fmnist_vit.keras", *_GARMENTS, "top1"),
     Task("detector", "scenes_detector.keras", f"{_DATA}boxes_calibration", f"{_DATA}boxes_test",
          "map", decode="boxes=cxcywh,unit=pixels"),
+    Task("keyword GRU", "words_gru.keras", *_WORDS, "top1"),
+    Task("keyword LSTM", "words_lstm.keras", *_WORDS, "top1"),
+    Task("keyword transformer", "words_transformer.keras", *_WORDS, "top1"),
 )  # fmt: skip
 
 
