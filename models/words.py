@@ -40,14 +40,14 @@ _SEED = {"train": 1, "test": 2}
 
 @dataclass(frozen=True)
 class Speakers:
-    """Who says the words, and how.
+    """Voices, and how they speak.
 
     Attributes:
         accents: voices of eSpeak NG.
         variants: that change a voice.
         speeds: words per minute.
         pitches: 0 to 99.
-        clips: how many, all words alike.
+        clips: how many; each word is a tenth of them.
     """
 
     accents: tuple[str, ...]
