@@ -155,6 +155,7 @@ class Bench:
         failed = _run(sys.executable, "-c", STOCK, self.model, source, target, self.count)
         if not failed:
             return ""
+        target.unlink(missing_ok=True)  # a script that crashed leaves an empty file
         try:
             edgeq.convert(
                 self.model, target, data=self.calibration, preprocess=self.task.preprocess,
