@@ -40,14 +40,14 @@ _SEED = {"train": 1, "test": 2}
 
 @dataclass(frozen=True)
 class Speakers:
-    """Voices, and how they speak.
+    """The voices that say the words, and their speeds and pitches.
 
     Attributes:
         accents: voices of eSpeak NG.
         variants: that change a voice.
         speeds: words per minute.
         pitches: 0 to 99.
-        clips: how many; each word is a tenth of them.
+        clips: how many, in equal numbers of each word.
     """
 
     accents: tuple[str, ...]

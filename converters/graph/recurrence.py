@@ -18,7 +18,7 @@ from edgeq.tflite.operators import having
 
 _PRODUCT = "FULLY_CONNECTED"
 _CUTTING = having("layout") - having("joins")
-# Operators behind the last product of a layer that may compute its state.
+# Operators that compute a state, behind the last product of a layer.
 _BEHIND = having("arithmetic") | having("elementwise") | _CUTTING
 
 

@@ -288,7 +288,7 @@ class ConvertOptions:
         max_drop_points: gate on the accuracy drop, or on the loss of the first of `metrics`: in
             points (see `edgeq.accuracy.verdict.in_points`).
         outputs: tensors at which the model is cut off, instead of its outputs.
-        split_outputs: make a separate output of each part that an output joins, see
+        split_outputs: make each part that an output joins an output, see
             `edgeq.converters.rewrites.outputs.parts`.
         metrics: names of the task's metrics, see `edgeq.metrics.catalogue`.
         decode: how boxes are read from the outputs, see `edgeq.metrics.decoding`; the file
