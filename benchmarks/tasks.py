@@ -69,6 +69,7 @@ class Task:
 
 
 _DATA = "edgeq.models.data:"
+_WORDS = "edgeq.models.words:calibration", "edgeq.models.words:test"  # made by espeak-ng
 _GARMENTS = "fashion_mnist_calibration.npz", "fashion_mnist_test.npz"
 
 # One line for each: name, model, calibration data, test data, metric, then what it needs by name:
@@ -83,6 +84,9 @@ TASKS = (
          options=("--int16", "conv2d_transpose_2", "--int16", "type:SOFTMAX")),
     Task("regressor", "scenes_weight.keras", f"{_DATA}weights_calibration", f"{_DATA}weights_test",
          "r2"),
+    Task("keyword GRU", "words_gru.keras", *_WORDS, "top1"),
+    Task("keyword LSTM", "words_lstm.keras", *_WORDS, "top1"),
+    Task("keyword transformer", "words_transformer.keras", *_WORDS, "top1"),
 )  # fmt: skip
 
 
@@ -156,6 +160,7 @@ class Bench:
         failed = _run(sys.executable, "-c", STOCK, self.model, source, target, self.count)
         if not failed:
             return ""
+        target.unlink(missing_ok=True)  # a script that crashed leaves an empty file
         try:
             edgeq.convert(
                 self.model, target, data=self.calibration, preprocess=self.task.preprocess,

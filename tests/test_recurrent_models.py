@@ -42,7 +42,7 @@ def convert(name: str, models: Path, folder: Path, tensorflow: TensorFlowProcess
 
 
 def answers(path: Path, made: Conversion, inputs: dict[str, Any]) -> list[Any]:
-    """What the file computes, as an application calls it: one sample after the other, no reset."""
+    """The outputs of the file, called as applications call it: sample by sample, with no reset."""
     runner = Interpreter(str(path)).get_signature_runner()
     proof, found = made.certificate, []
     for number in range(len(next(iter(inputs.values())))):

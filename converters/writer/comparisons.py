@@ -67,7 +67,8 @@ def compare(tree: Any, graph: Any, operator: Any, kind: str, pair: Sequence[Oper
             steps = _steps(item.values, item.form, TURNED[kind] if number == 0 else kind)
             if item.is_clipped and kind in EQUALITY:
                 ends = np.iinfo(item.form.dtype)
-                steps = np.clip(steps, ends.min, ends.max)
+                kept = np.clip(steps, ends.min, ends.max)
+                steps = np.where(np.isnan(item.values), steps, kept).astype(np.int32)
             inputs.append(flatbuffer.add_constant(tree, graph, name, steps))
             continue
         assert item.tensor is not None

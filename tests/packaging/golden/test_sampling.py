@@ -32,7 +32,9 @@ def gru(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_once(
         tmp_path_factory,
         "gru",
-        lambda made: api.convert(source, made / "gru.tflite", data=data, effort="fast"),
+        lambda made: api.convert(
+            source, made / "gru.tflite", data=data, effort="fast", recurrent="int8"
+        ),
     )
     return folder / "gru.tflite"
 
