@@ -49,6 +49,7 @@ def convert(
     *,
     data: Any = None,
     test_data: Any = None,
+    labels: PathLike | None = None,
     preprocess: Sequence[str] = (),
     options: ConvertOptions | None = None,
     verbose: bool = False,
@@ -66,6 +67,7 @@ def convert(
         data: representative dataset: a path, "package.module:function", a dict of input name to
             array [samples, ...], an array, or a callable that yields samples.
         test_data: labelled samples to measure quality on; held out from `data` by default.
+        labels: of `test_data`, or of `data` without it, see `evaluate`.
         preprocess: `--preprocess` texts, e.g. "scale=1/255".
         on_note: called before calibration with what the options cost; `issues` has it, too.
         tensorflow: a process to use, which the caller ends; by default one is started.
@@ -77,8 +79,7 @@ def convert(
     return convert_model(
         model,
         Path(output),
-        data=data,
-        test_data=test_data,
+        **_labelled(data, test_data, labels),
         preprocess=_as_list(preprocess),
         options=replace(options or ConvertOptions(), **settings),
         verbose=verbose,
@@ -94,6 +95,7 @@ def tune(
     *,
     data: Any,
     test_data: Any = None,
+    labels: PathLike | None = None,
     preprocess: Sequence[str] = (),
     options: TuneOptions | None = None,
     device: str | Device = "local",
@@ -109,7 +111,7 @@ def tune(
     interruption. The journal is removed when the search succeeds.
 
     Args:
-        model, output, data, test_data, preprocess, tensorflow: as in `convert`.
+        model, output, data, test_data, labels, preprocess, tensorflow: as in `convert`.
         device: where latency is measured.
         python: interpreter that runs the agent there, this one by default.
         settings: fields of `TuneOptions`, or of the `ConvertOptions` in it, e.g.
@@ -130,8 +132,7 @@ def tune(
     return tune_model(
         model,
         Path(output),
-        data=data,
-        test_data=test_data,
+        **_labelled(data, test_data, labels),
         preprocess=_as_list(preprocess),
         options=replace(chosen, convert=replace(chosen.convert, **inner)),
         device=target,
@@ -200,7 +201,8 @@ def evaluate(
         metrics: names from `metrics.catalogue.METRICS` or "module:function"; chosen from the
             labels' form by default.
         preprocess: None uses the texts in each file.
-        decode: how boxes are read from the outputs, see `metrics.decoding`.
+        decode: how boxes are read from the outputs, see `metrics.decoding`; None uses the text in
+            each file.
         samples: evaluate on this many samples, chosen deterministically.
         options: `runtime`, `threads`, `workers`.
 
@@ -251,7 +253,7 @@ def compare(
         labels: see `evaluate`.
         metrics: more metrics than the paired top-1.
         preprocess: None uses the texts in the candidate, or those in the baseline.
-        decode: see `evaluate`.
+        decode: see `evaluate`; None uses the text in the candidate, or that in the baseline.
         latency: False leaves the benchmark out.
         options: `runtime`, `threads`, `workers`.
 
@@ -282,6 +284,9 @@ def debug(
     candidate: PathLike,
     data: Any,
     *,
+    labels: PathLike | None = None,
+    metrics: Sequence[str] = (),
+    decode: str | None = None,
     preprocess: Sequence[str] | None = None,
     samples: int = 64,
     seed: int = 0,
@@ -293,6 +298,7 @@ def debug(
     Args:
         baseline: a float `.tflite`, or a framework model, which is lowered first.
         candidate: a quantized `.tflite` of the same model, from any tool.
+        labels, metrics, decode: see `evaluate`; what a layer costs is measured by the first metric.
         preprocess: None uses the texts in the candidate, or those in the baseline.
         samples: number of samples to measure on.
         try_remedies: False reports the causes only; a remedy is advised only if it was tried.
@@ -306,7 +312,9 @@ def debug(
     return debug_pair(
         Path(baseline),
         Path(candidate),
-        data,
+        _with_labels(data, labels),
+        metrics=_as_list(metrics),
+        decode=decode,
         preprocess=None if preprocess is None else _as_list(preprocess),
         samples=samples,
         seed=seed,
@@ -322,6 +330,13 @@ def _as_list(given: Any) -> list[Any]:
 
 def _with_labels(data: Any, labels: PathLike | None) -> Any:
     return data if labels is None else LabelledData(data, Path(labels))
+
+
+def _labelled(data: Any, test_data: Any, labels: PathLike | None) -> dict[str, Any]:
+    """Return the data sets, with the labels beside the one that measures."""
+    if test_data is not None:
+        return {"data": data, "test_data": _with_labels(test_data, labels)}
+    return {"data": None if data is None else _with_labels(data, labels), "test_data": None}
 
 
 def _first_inputs(path: Path, data: Any) -> dict[str, NDArray[Any]]:

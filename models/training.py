@@ -120,16 +120,28 @@ def train(recipe: Recipe, images: Pixels, labels: Labels) -> keras.Model:
     """
     keras.utils.set_random_seed(0)
     model = recipe.build()
-    # Compiling another model around the same layers keeps the optimizer out of the saved one.
-    trainee = keras.Model(model.inputs, model.outputs)
-    steps = recipe.epochs * -(-len(images) // _BATCH_SIZE)
-    schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
-    trainee.compile(
-        keras.optimizers.Adam(schedule), "sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
-    prepared = recipe.prepare(images)
-    trainee.fit(prepared, labels, batch_size=_BATCH_SIZE, epochs=recipe.epochs, verbose=2)
+    loss = "sparse_categorical_crossentropy"
+    fit(model, recipe.prepare(images), labels, loss, recipe.epochs, recipe.learning_rate)
     return model
+
+
+def fit(
+    model: keras.Model, inputs: Any, targets: Any, loss: Any, epochs: int, learning_rate: float
+) -> None:
+    """Fit a model without compiling it: the saved one has no optimizer.
+
+    Args:
+        model: shares its layers with the model that is compiled.
+        inputs, targets: arrays [N, ...]; several inputs as a list.
+        loss: a Keras loss.
+        epochs: passes over the samples.
+        learning_rate: at the start; it falls to 0 along half a cosine.
+    """
+    trainee = keras.Model(model.inputs, model.outputs)
+    steps = epochs * -(-len(targets) // _BATCH_SIZE)
+    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+    trainee.compile(keras.optimizers.Adam(schedule), loss)
+    trainee.fit(inputs, targets, batch_size=_BATCH_SIZE, epochs=epochs, verbose=2)
 
 
 def measure(

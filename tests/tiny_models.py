@@ -252,3 +252,16 @@ def bottomless() -> bytes:
     calls = [operator(0, [0, 1], [2], options)]
     graphs = [graph(tensors, [1], [2], calls) for _ in range(2)]
     return model(graphs, [(Operator.IF, 1)], [np.ones(1, np.bool_)])
+
+
+def passing(shape_in: tuple[int, ...], shape_out: tuple[int, ...], scale: float | None) -> bytes:
+    """A model whose output has the values of its input, in INT8 if there is a scale."""
+    dtype = FLOAT if scale is None else INT8
+    tensors = [
+        tensor("x", shape_in, dtype, scale=scale),
+        tensor("shape", [len(shape_out)], schema.TensorType.INT32, buffer=1),
+        tensor("y", shape_out, dtype, scale=scale),
+    ]
+    main = graph(tensors, [0], [2], [operator(0, [0, 1], [2], schema.ReshapeOptionsT())])
+    names = ({"x": 0}, {"y": 2})
+    return model([main], [(Operator.RESHAPE, 1)], [np.array(shape_out, np.int32)], names)

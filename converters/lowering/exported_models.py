@@ -10,7 +10,6 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.children.child import Child, warn_of
-from edgeq.converters.lowering.framework_process import FrameworkProcess
-from edgeq.converters.lowering.lower import Arrays, check_shapes, finish
+from edgeq.converters.graph.marked_lstm import replace_markers
+from edgeq.converters.lowering.exported_shapes import (
+    SOURCE_INPUTS_KEY,
+    describe_layout,
+    find_moves,
+    fix_shapes,
+    store_inputs,
+)
+from edgeq.converters.lowering.framework_process import FrameworkProcess, time_limit_s
+from edgeq.converters.lowering.lower import Arrays, finish
 from edgeq.converters.lowering.torch_archive import refuse_code
 from edgeq.converters.safe_reading import onnx_file
-from edgeq.converters.samples.input_shapes import show_shape
 from edgeq.errors import MissingExtraError, UsageError
 from edgeq.files import npy, scratch, storage
 from edgeq.values import LAYOUTS, LSTM_FORMS, ConvertOptions, FloatModel
@@ -113,12 +119,14 @@ def refuse_options(kind: str, options: ConvertOptions) -> None:
         raise UsageError(f"Unknown layout {options.layout!r}; use one of {', '.join(LAYOUTS)}.")
     if options.lstm not in LSTM_FORMS:
         raise UsageError(f"Unknown form {options.lstm!r}; use one of {', '.join(LSTM_FORMS)}.")
-    if options.lstm != "auto" and kind in ("tflite", *FRAMEWORKS):
+    if options.lstm != "auto" and kind in ("tflite", "onnx"):
         raise UsageError(
-            f"--lstm {options.lstm} is for Keras models only.",
+            f"--lstm {options.lstm} is for models from Keras and PyTorch only.",
             hint="The LSTM layers of other models stay what the file or its converter made them.",
         )
     if kind not in FRAMEWORKS:
+        if options.fixed_inputs:
+            raise UsageError("--fix-input is for ONNX models only.")
         if options.layout != "source":
             raise UsageError(
                 f"--layout {options.layout} is for models from PyTorch and ONNX only.",
@@ -128,6 +136,7 @@ def refuse_options(kind: str, options: ConvertOptions) -> None:
     for option, given in (
         ("--custom-objects", options.custom_objects),
         ("--signature", options.signature),
+        ("--fix-input", options.fixed_inputs and kind != "onnx"),
     ):
         if given:
             raise UsageError(f"{option} is for Keras models, not for {FRAMEWORKS[kind].name}.")
@@ -159,10 +168,10 @@ class ExportedReader:
         self._folder = Path()
         self._inputs: list[str] = []
         self._outputs: list[str] = []
-        name, script = self._framework.name, Path(__file__).with_name(f"{kind}_child.py")
+        name, target = self._framework.name, [f"edgeq.converters.lowering.{kind}_child"]
         try:
             self._process = FrameworkProcess(
-                name, [str(script)], _ENVIRONMENT, verbose=verbose, python=self._python
+                name, target, _ENVIRONMENT, verbose=verbose, python=self._python
             )
         except OSError as error:
             raise UsageError(
@@ -188,40 +197,67 @@ class ExportedReader:
         self._folder = folder
         read = self._load(options)
         declared = {name: tuple(shape) for name, shape, _ in read["inputs"]}
+        for name, _ in options.fixed_inputs:
+            if name not in declared or len(declared) == 1:
+                raise UsageError(
+                    f"--fix-input names {name!r}; the model's inputs are {', '.join(declared)}.",
+                    hint="Name one of them, and leave at least one that takes samples.",
+                )
+            del declared[name]
         self._inputs = list(declared)
         shapes = fix_shapes(options, declared)
         moves = find_moves(options, shapes)
         sizes = [list(shape) for shape in shapes.values()]
-        given: dict[str, Any] = {}
-        failure = None
+        given: dict[str, Any] = {"shapes": sizes, "fuses": options.lstm == "fused"}
+        notes: list[str] = []
         if self.kind == "onnx":
-            prepared = folder / "prepared.onnx"
-            self._process.call("prepare", out=prepared, shapes=sizes)
-            given["prepared"], failure = str(prepared), self._simplify(prepared)
-        lowered = self._process.call(
-            "lower", out=folder / "lowered.tflite", shapes=sizes, moves=moves, **given
-        )
+            prepared, notes = self._prepare(folder, sizes, options)
+            given = {"prepared": prepared}
+        lowered = self._process.call("lower", out=folder / "lowered.tflite", moves=moves, **given)
         self._outputs = lowered["outputs"]
+        content = (folder / "lowered.tflite").read_bytes()
+        fused = lowered.get("fused", [])
         model = finish(
-            (folder / "lowered.tflite").read_bytes(),
+            replace_markers(content) if fused else content,
             folder,
             source=storage.refer(self.path),
             source_kind=self.kind,
             framework=read["framework"],
             input_names=self._inputs,
             output_names=[self._outputs[position] for position in lowered["order"]],
-            unrolled=(),
+            unrolled=lowered.get("unrolled", []),
+            fused=fused,
             notes=(),
+            metadata={SOURCE_INPUTS_KEY: store_inputs(shapes, options)},
         )
-        notes = describe_layout(
+        layout = describe_layout(
             model,
             shapes,
             [self._inputs[position] for position in moves],
             [self._outputs[position] for position in lowered["moved"]],
         )
-        if failure is not None:
-            notes.append(f"onnxsim could not simplify the model ({failure}); it was left as it is")
-        return replace(model, notes=tuple(notes))
+        return replace(model, notes=(*layout, *notes, *lowered["notes"]))
+
+    def _prepare(
+        self, folder: Path, sizes: list[list[int]], options: ConvertOptions
+    ) -> tuple[dict[str, str], list[str]]:
+        """Fix shapes and inputs of an ONNX model, and simplify it.
+
+        Returns:
+            The files to lower, by their names in messages, and notes.
+        """
+        plain, simple = folder / "prepared.onnx", folder / "simplified.onnx"
+        fixed = dict(options.fixed_inputs)
+        told = self._process.call(
+            "prepare", out=plain, shapes=sizes, fixed=fixed, ranges=_uses_ranges(options)
+        )
+        notes = [f"input {name!r} is {value:g} in every inference" for name, value in fixed.items()]
+        notes += told["notes"]
+        failure = self._simplify(plain, simple)
+        if failure is None:
+            return {"simplified": str(simple), "original": str(plain)}, notes
+        notes.append(f"onnxsim could not simplify the model ({failure}); it was left as it is")
+        return {"original": str(plain)}, notes
 
     def _load(self, options: ConvertOptions) -> dict[str, Any]:
         """Have the child read the file, after a check for code and for other files it names."""
@@ -240,20 +276,24 @@ class ExportedReader:
         warn_of(read["gaps"])
         return dict(read)
 
-    def _simplify(self, prepared: Path) -> str | None:
-        """Replace a file by the simplifier's, made in its own process and folder.
+    def _simplify(self, prepared: Path, target: Path) -> str | None:
+        """Simplify a file in a process and folder apart.
 
         Returns:
             Why the simplifier could not do it, None if it could.
         """
-        script = Path(__file__).with_name("onnxsim_child.py")
         with scratch.folder() as folder:
-            made = folder / prepared.name
-            target = [str(script), str(prepared), str(made)]
-            with Child(target, folders=[folder], late=True, python=self._python) as child:
+            made = folder / target.name
+            command = ["edgeq.converters.lowering.onnxsim_child", str(prepared), str(made)]
+            limit = time_limit_s()
+            with Child(
+                command, folders=[folder], late=True, python=self._python, deadline_s=limit
+            ) as child:
                 if child.wait() != 0:
+                    if child.is_late:
+                        return f"it took longer than {limit:g} s and was stopped"
                     return child.last_line(f"it {child.ending}")[:300]
-            shutil.move(made, prepared)
+            shutil.move(made, target)
         return None
 
     def predict(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
@@ -274,98 +314,11 @@ class ExportedReader:
         return None
 
 
-def fix_shapes(
-    options: ConvertOptions, declared: dict[str, tuple[int, ...]]
-) -> dict[str, tuple[int, ...]]:
-    """The shapes to lower with, in the source's layout: all dimensions fixed.
-
-    Args:
-        declared: by input name, -1 where dynamic.
-
-    Raises:
-        UsageError: a size is missing, or contradicts one that the model fixes.
-    """
-    asked = check_shapes(options, declared)
-    fixed = {}
-    for name, own in declared.items():
-        shape = tuple(asked.get(name, own))
-        if shape and name not in asked:
-            if shape[0] == -1:
-                shape = (options.batch or 1, *shape[1:])
-            elif options.batch not in (None, shape[0]):
-                raise UsageError(
-                    f"--batch {options.batch} does not fit input {name!r}, which the model fixes "
-                    f"to {show_shape(shape)}.",
-                    hint="Export it with a dynamic batch size, or leave the option out.",
-                )
-        if -1 in shape:
-            sizes = ",".join("?" if size == -1 else str(size) for size in shape)
-            raise UsageError(
-                f"Input {name!r} is {show_shape(shape)}, and this kind of model is lowered with "
-                "fixed shapes.",
-                hint=f"Pass --input-shape {name}={sizes} with a number for each ?.",
-            )
-        fixed[name] = shape
-    return fixed
-
-
-def find_moves(options: ConvertOptions, shapes: dict[str, tuple[int, ...]]) -> list[int]:
-    """Positions of the inputs whose second dimension moves to the end: images, channels first.
-
-    Args:
-        shapes: by input name, in the source's layout.
-
-    Raises:
-        UsageError: --layout nhwc is given, and there are none.
-    """
-    if options.layout == "source":
-        return []
-    moves = [
-        position
-        for position, shape in enumerate(shapes.values())
-        if len(shape) == 4 and not _has_channels_last(shape)
-    ]
-    if not moves:
-        shown = ", ".join(f"{name!r} is {show_shape(shape)}" for name, shape in shapes.items())
-        raise UsageError(
-            f"--layout nhwc has nothing to move: {shown}.",
-            hint="It is for inputs of four dimensions with channels first; leave it out.",
-        )
-    return moves
-
-
-def _has_channels_last(shape: Sequence[int]) -> bool:
-    """Whether the source takes NHWC already, as ONNX files made from TensorFlow do."""
-    return shape[3] in (1, 3) and shape[1] not in (1, 3)
-
-
-def describe_layout(
-    model: FloatModel,
-    shapes: dict[str, tuple[int, ...]],
-    moved_inputs: Sequence[str],
-    moved_outputs: Sequence[str],
-) -> list[str]:
-    """Notes on the order of dimensions, one for each image.
-
-    Args:
-        model: as lowered.
-        shapes: of the source's inputs.
-        moved_inputs: names of inputs with channels last that are first in the source.
-        moved_outputs: names of such outputs.
-    """
-    notes = []
-    for spec in model.inputs:
-        own, shown = shapes[spec.name], f"input {spec.name!r} is {show_shape(spec.shape)}"
-        if spec.name in moved_inputs:
-            notes.append(f"{shown}, NHWC; the source takes {show_shape(own)}, NCHW")
-        elif len(own) == 4 and _has_channels_last(own):
-            notes.append(f"{shown}, NHWC as in the source")
-        elif len(own) == 4:
-            last = show_shape((own[0], *own[2:], own[1]))
-            notes.append(f"{shown}, NCHW as in the source; --layout nhwc makes it {last}")
-    notes += [
-        f"output {spec.name!r} is {show_shape(spec.shape)}, NHWC; the source gives NCHW"
-        for spec in model.outputs
-        if spec.name in moved_outputs
-    ]
-    return notes
+def _uses_ranges(options: ConvertOptions) -> bool:
+    """Whether the ranges of a quantized model decide, not options that work on those of samples."""
+    mixed = options.keep_float or options.int16 or options.int4
+    return (
+        (options.scheme, options.calibrator, options.weights) == ("int8", "edgeq", "int8")
+        and (options.statistic, options.corrections) in (("auto", "auto"), ("auto", "none"))
+        and not mixed
+    )

@@ -7,13 +7,15 @@ import importlib.util
 import json
 import os
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from edgeq import errors
 from edgeq.children.child import Child
-from edgeq.errors import EdgeqError, MissingExtraError, QuantizationError
+from edgeq.children.serving import NO_MESSAGE
+from edgeq.errors import EdgeqError, MissingExtraError, QuantizationError, UsageError
 from edgeq.files import scratch
 
 _LOG_TAIL_BYTES = 8192
@@ -24,6 +26,8 @@ _ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",
     "TF_ENABLE_ONEDNN_OPTS": "0",
 }
+
+_VARIABLE = "EDGEQ_TIME_LIMIT_S"
 
 _Self = TypeVar("_Self", bound="FrameworkProcess")
 
@@ -89,29 +93,59 @@ class FrameworkProcess:
 
         Raises:
             EdgeqError: what the call raised, of the same type.
-            QuantizationError: the child died.
+            QuantizationError: the child died, or took longer than `time_limit_s`.
         """
         made = None if out is None else self._folder / out.name
         if made is not None:
             arguments["out"] = str(made)
-        self._child.send(json.dumps({"call": name, "arguments": arguments}))
-        line = self._replies.readline()
+        with self._child.limited(time_limit_s()):
+            self._child.send(json.dumps({"call": name, "arguments": arguments}))
+            line = self._replies.readline()
         if not line:
             self._child.wait()
+            more = f"Set {_VARIABLE} to allow more, or run" if self._child.is_late else "Run"
             raise QuantizationError(
                 f"{self._name} {self._child.ending} during {name!r}.",
-                hint="Run again with -v to see its own output.",
+                hint=f"{more} again with -v to see its own output.",
                 details=self._child.log(_LOG_TAIL_BYTES),
             )
         reply = json.loads(line)
         if "error" in reply:
-            plain = reply["error"]
-            kind: type[EdgeqError] = getattr(errors, plain["type"])
-            details = filter(None, [plain["details"], self._child.log(_LOG_TAIL_BYTES)])
-            raise kind(plain["message"], hint=plain["hint"], details="\n".join(details))
+            raise _explain(reply["error"], self._child.log(_LOG_TAIL_BYTES))
         if made is not None and out is not None:
             shutil.move(made, out)
         return reply["ok"]
+
+
+def _explain(plain: Mapping[str, Any], log: str) -> EdgeqError:
+    """The error of a call, with the reason from the child's log if it states none."""
+    message = str(plain["message"])
+    if message.endswith(NO_MESSAGE):
+        lines = [line.strip() for line in log.splitlines()]
+        reasons = [line for line in lines if "error" in line.lower()] or lines or [NO_MESSAGE]
+        message = message.removesuffix(NO_MESSAGE) + reasons[-1][:300]
+    kind: type[EdgeqError] = getattr(errors, plain["type"])
+    details = filter(None, [plain["details"], log])
+    return kind(message, hint=plain["hint"], details="\n".join(details))
+
+
+def time_limit_s() -> float:
+    """The most seconds that a framework may take for a call, from the environment.
+
+    Raises:
+        UsageError: it is not a number above 0.
+    """
+    text = os.environ.get(_VARIABLE, "1800")
+    try:
+        limit_s = float(text)
+    except ValueError:
+        limit_s = 0.0
+    if not 0 < limit_s < threading.TIMEOUT_MAX:
+        raise UsageError(
+            f"{_VARIABLE} is {text!r}, not a number of seconds above 0.",
+            hint=f"Set it like {_VARIABLE}=3600.",
+        )
+    return limit_s
 
 
 def has_tensorflow() -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgeq.children.child import warn_of
 from edgeq.children.framing import read_sample, write_sample
 from edgeq.converters.graph.finite_weights import require_finite_constants
-from edgeq.converters.graph.rewriting import replace_half_used_splits
+from edgeq.converters.graph.rewriting import drop_stored_results, replace_half_used_splits
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.errors import LoweringError, SourceError, UsageError
 from edgeq.files import storage
@@ -191,8 +191,12 @@ def finish(
     notes: Sequence[str],
     fused: Sequence[str] = (),
     other_dtypes: Sequence[str] = (),
+    metadata: Mapping[str, str] | None = None,
 ) -> FloatModel:
     """Give a lowered flatbuffer the source's names and write `float.tflite`.
+
+    Args:
+        metadata: key to text, for the files made from it.
 
     Raises:
         LoweringError: two outputs are the same tensor, which can have one name only.
@@ -201,6 +205,7 @@ def finish(
     tree = flatbuffer.parse(content, "the lowered model")
     require_finite_constants(tree)
     replace_half_used_splits(tree)
+    drop_stored_results(tree)
     graph = tree.subgraphs[0]
     if len(set(flatbuffer.indices(graph.outputs))) < len(output_names):
         raise LoweringError(
@@ -211,6 +216,8 @@ def finish(
     traced = [flatbuffer.tensor_name(graph, i) for i in flatbuffer.indices(graph.inputs)]
     order = [int(name.split(":")[0].rsplit("_", 1)[1]) for name in traced]
     flatbuffer.set_interface(tree, [input_names[i] for i in order], list(output_names))
+    for key, text in (metadata or {}).items():
+        flatbuffer.set_metadata(tree, key, text.encode())
     target = folder / "float.tflite"
     target.write_bytes(flatbuffer.serialize(tree))
     inputs, outputs = flatbuffer.interface(tree)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from edgeq.converters.safe_reading import torch_files
 from edgeq.errors import SourceError
 from edgeq.files.damage import ZIP_DAMAGE
 from edgeq.files.reading import open_file
@@ -27,6 +28,7 @@ _SUPPORTED = (
 # A ModelProto begins with field 1, the version of the format, and has no magic number.
 _ONNX_VERSION_TAG = b"\x08"
 _PICKLE_PROTOCOL_TAG = b"\x80"
+_OF_PYTORCH = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 _BEGINNINGS = {
     ".keras": "a .keras file is a zip",
     ".h5": "an .h5 file starts with \\x89HDF",
@@ -57,6 +59,7 @@ def identify(path: Path) -> str:
         raise SourceError(f"{path} does not exist.", hint="Check the path.") from error
     except OSError as error:
         raise SourceError(f"Cannot read {path}: {error.strerror or error}.") from error
+    suffix = path.suffix.lower()
     if not head:
         raise SourceError(f"{path} is empty.", hint="Export or copy the model again.")
     if head[4:8] == flatbuffer.IDENTIFIER:
@@ -65,11 +68,13 @@ def identify(path: Path) -> str:
         return "h5"
     if head[:4] == b"PK\x03\x04":
         return _identify_zip(path)
-    if path.suffix.lower() == ".onnx" and head[:1] == _ONNX_VERSION_TAG:
+    if suffix == ".onnx" and head[:1] == _ONNX_VERSION_TAG:
         return "onnx"
-    if path.suffix.lower() in (".pt", ".pth") and head[:1] == _PICKLE_PROTOCOL_TAG:
-        raise SourceError(f"{path} is a pickle of torch.save.", hint=_EXPORT_HINT)
-    expected = _BEGINNINGS.get(path.suffix.lower())
+    if suffix in _OF_PYTORCH and head[:1] == _PICKLE_PROTOCOL_TAG:
+        raise torch_files.refuse_pickle(path)
+    if suffix == ".safetensors":
+        raise torch_files.refuse_safetensors(path)
+    expected = _BEGINNINGS.get(suffix)
     raise SourceError(
         f"{path} is not a model: it starts with {head!r}{f', and {expected}' if expected else ''}.",
         hint=_SUPPORTED,
@@ -80,23 +85,22 @@ def _identify_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            if "config.json" in names:
+                return "keras"
+            inside = {name.partition("/")[2] for name in names}
+            if "serialized_exported_program.json" in names or "models/model.json" in inside:
+                return "torch"
+            if "data.pkl" in inside and "archive_format" not in inside:
+                raise torch_files.refuse_zip(path, archive)
     except ZIP_DAMAGE as error:
         raise SourceError(
             f"{path} is damaged or truncated: {error}.", hint="Export or copy the model again."
         ) from error
-    if "config.json" in names:
-        return "keras"
-    inside = {name.partition("/")[2] for name in names}
-    if "serialized_exported_program.json" in names or "models/model.json" in inside:
-        return "torch"
     if "archive_format" in inside:
-        what = "a PyTorch package without an exported program, such as AOTInductor's"
-    elif any(name.startswith("code/") for name in inside) and "data.pkl" in inside:
-        what = "a TorchScript file"
-    elif "data.pkl" in inside:
-        what = "a file of torch.save, which holds weights or a pickled module"
-    else:
         raise SourceError(
-            f"{path} is a zip file, but neither from Keras nor from torch.export.", hint=_SUPPORTED
+            f"{path} is a PyTorch package without an exported program, such as AOTInductor's.",
+            hint=_EXPORT_HINT,
         )
-    raise SourceError(f"{path} is {what}.", hint=_EXPORT_HINT)
+    raise SourceError(
+        f"{path} is a zip file, but neither from Keras nor from torch.export.", hint=_SUPPORTED
+    )

@@ -1,27 +1,26 @@
 """The child that reads and lowers an ONNX model, run by a Python that has onnx2tf.
 
-    python onnx_child.py FD        answers the calls of `Session`, see `serving.py`
-
-It needs the standard library and onnx2tf with what that brings (numpy, onnx, onnxruntime,
-ai-edge-litert), and of edgeq only what the start of the child brings, so these packages can be in
-an environment without edgeq. Arrays travel as `.npz` files, named by the position of the input or
-output in the source model.
+Its argument is the descriptor for replies; it answers the calls of `Session`, see `serving.py`. It
+needs the standard library and onnx2tf with what that brings (numpy, onnx, onnxruntime,
+ai-edge-litert); the start of the child brings the files of edgeq, which that Python need not have.
+Arrays travel as `.npz` files, named by the position of the input or output in the source model.
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-# The start of the child brings these two.
 from edgeq.children.sandbox import confine_as_planned
 from edgeq.children.serving import CallError, first_line, run_in_batches, serve
+from edgeq.converters.lowering import onnx_graph, onnx_recurrent, onnx_routes
 
 # Sums in another order differ far less, another order of the axes far more.
 _SAME = 1e-2
-_HINT = "-v shows its own output; a PyTorch model can be saved with torch.export.save instead."
+# An output of 8 bits may be a few steps away if a rounding before it falls otherwise.
+_SAME_ROUNDED = 0.1
 
 
 class Session:
@@ -35,6 +34,10 @@ class Session:
         self.shapes: list[list[int]] = []
         self.moved_inputs: list[int] = []
         self.moved_outputs: list[int] = []
+        self.constants: dict[str, tuple[list[int], str, float]] = {}
+        self.is_rounded = False
+        self.led_inputs: list[int] = []
+        self.led_outputs: list[int] = []
 
     def load(self, path: str, trusted: bool) -> dict[str, Any]:
         """Read an ONNX file with its external data; shapes are -1 where dynamic.
@@ -59,6 +62,7 @@ class Session:
                 f"{path} is incomplete or is not an ONNX model: {first_line(error)}.",
                 "Export it again; weights in separate files must be in the same folder.",
             ) from error
+        onnx_graph.refuse_integers(path, self.model)
         self._refuse_weights()
         onnxruntime.set_default_logger_severity(3)
         try:
@@ -71,24 +75,15 @@ class Session:
             ) from error
         self.inputs = [_describe_input(path, item) for item in self.runtime.get_inputs()]
         return {
-            "framework": f"onnx {onnx.__version__}, onnx2tf {onnx2tf.__version__}",
+            "framework": f"onnx {onnx.__version__}, onnx2tf {onnx2tf.__version__}, {_simplifier()}",
             "inputs": self.inputs,
             "gaps": gaps,
         }
 
     def _refuse_weights(self) -> None:
-        """Raise for a quantized model, and for weights that TensorFlow Lite cannot compute with."""
+        """Raise for weights that TensorFlow Lite cannot compute with."""
         import onnx
 
-        quantizers = ("QuantizeLinear", "QLinearConv", "QLinearMatMul", "DynamicQuantizeLinear")
-        nodes = [node for node in self.model.graph.node if node.op_type in quantizers]
-        if nodes:
-            raise CallError(
-                "SourceError",
-                f"{self.path} is already quantized: {len(nodes)} operators, "
-                f"{(nodes[0].name or nodes[0].op_type)!r} first.",
-                "Convert the float model.",
-            )
         kinds = onnx.TensorProto
         names = {kinds.DOUBLE: "float64", kinds.FLOAT16: "float16", kinds.BFLOAT16: "bfloat16"}
         wide = [w for w in self.model.graph.initializer if w.data_type in names and len(w.dims) > 1]
@@ -100,76 +95,164 @@ class Session:
                 "Export the model in float32.",
             )
 
-    def prepare(self, out: str, shapes: list[list[int]]) -> None:
+    def prepare(
+        self, out: str, shapes: list[list[int]], fixed: dict[str, float], ranges: bool
+    ) -> dict[str, Any]:
         """Write a copy with fixed shapes, whose inputs and outputs are named by position.
 
         Args:
             out: path to write.
-            shapes: of all inputs, in the source's layout.
+            shapes: of all inputs that are not in `fixed`, in the source's layout.
+            fixed: values of inputs that become constants.
+            ranges: keep the Q/DQ pairs of a quantized model, for their ranges.
         """
         import onnx
 
+        sizes = {name: [max(size, 1) for size in shape] for name, shape, _ in self.inputs}
+        self.constants = {
+            name: (sizes[name], dtype, fixed[name])
+            for name, _, dtype in self.inputs
+            if name in fixed
+        }
+        self.inputs = [item for item in self.inputs if item[0] not in fixed]
         self.shapes = shapes
-        names = [name for name, _, _ in self.inputs]
+        sizes.update({name: shape for (name, _, _), shape in zip(self.inputs, shapes, strict=True)})
         copy = onnx.ModelProto()
         copy.CopyFrom(self.model)
-        graph = copy.graph
-        renamed = {name: f"input_{i}" for i, name in enumerate(names)}
-        renamed.update({item.name: f"output_{i}" for i, item in enumerate(graph.output)})
-        _rename(graph, renamed)
-        for item in graph.input:
-            if item.name in names:
+        del copy.graph.value_info[:]  # they may state dynamic sizes
+        for item in copy.graph.input:
+            if item.name in sizes:
                 shape = item.type.tensor_type.shape
                 del shape.dim[:]
-                for size in shapes[names.index(item.name)]:
+                for size in sizes[item.name]:
                     shape.dim.add().dim_value = size
-            item.name = renamed.get(item.name, item.name)
-        for item in graph.output:
-            item.name = renamed[item.name]
-            item.type.tensor_type.ClearField("shape")
-        del graph.value_info[:]  # they may state dynamic sizes, and have the old names
+        onnx_graph.fix_inputs(copy, fixed)
+        self._require_branches(onnx_graph.choose_branches(copy))
+        notes = self._read_quantized(copy, ranges=ranges)
+        notes += [
+            f"the recurrent layer {name!r} may keep its state from one inference to the next: call "
+            "reset_all_variables() before each one"
+            for name in onnx_recurrent.unroll(copy)
+        ]
+        self._name_by_position(copy.graph)
+        notes += self._lead_with_one(copy.graph)
         onnx.save(onnx.shape_inference.infer_shapes(copy), out)
+        return {"notes": notes}
 
-    def lower(
-        self, out: str, prepared: str, shapes: list[list[int]], moves: list[int]
-    ) -> dict[str, Any]:
-        """Convert, and find out from values which dimensions were moved.
+    def _require_branches(self, left: list[tuple[str, list[str]]]) -> None:
+        """Raise for an If that the user can decide: it depends on single integers."""
+        numbers = {
+            name for name, shape, dtype in self.inputs if shape in ([], [1]) and "int" in dtype
+        }
+        for name, inputs in left:
+            if numbers.issuperset(inputs):
+                given = " and ".join(map(repr, inputs))
+                options = " ".join(f"--fix-input {item}=VALUE" for item in inputs)
+                raise CallError(
+                    "LoweringError",
+                    f"The If node {name!r} chooses a part of the model by the value of {given}.",
+                    f"Convert one part: {options}.",
+                )
+
+    def _read_quantized(self, copy: Any, *, ranges: bool) -> list[str]:
+        """Read Q/DQ nodes; without their ranges, the reference is the float model, too."""
+        import onnxruntime
+
+        if not onnx_graph.is_quantized(copy):
+            return []
+        count, reason = onnx_graph.read_quantized(self.path, copy, keeps=ranges)
+        self.is_rounded = ranges and not reason
+        if self.is_rounded:
+            return [f"the ranges of {count} Q/DQ pairs are used, not those of samples"]
+        self.runtime = onnxruntime.InferenceSession(
+            copy.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        self.constants = {}
+        why = f": {reason}" if reason else ""
+        return [f"{count} Q/DQ pairs were removed, and samples give the ranges{why}"]
+
+    def _name_by_position(self, graph: Any) -> None:
+        names = [name for name, _, _ in self.inputs]
+        renamed = {name: f"input_{i}" for i, name in enumerate(names)}
+        renamed.update({item.name: f"output_{i}" for i, item in enumerate(graph.output)})
+        onnx_graph.rename(graph, renamed)
+        for item in graph.input:
+            item.name = renamed.get(item.name, item.name)
+        ranks = [len(item.shape) for item in self.runtime.get_outputs()]
+        for item, rank in zip(graph.output, ranks, strict=True):
+            item.name = renamed[item.name]
+            shape = item.type.tensor_type.shape
+            del shape.dim[:]  # their sizes are those of other inputs, but onnxsim needs a rank
+            for _ in range(rank):
+                shape.dim.add()
+
+    def _lead_with_one(self, graph: Any) -> list[str]:
+        """Give inputs and outputs a batch dimension if the first dimensions of the inputs differ.
+
+        The states of recurrent layers begin with the number of layers, and some models with the
+        number of time steps. A sample is one inference then.
+        """
+        import numpy
+
+        if len({shape[0] for shape in self.shapes if shape}) < 2:
+            return []
+        feeds = {
+            i: numpy.zeros(shape, dtype)
+            for i, ((_, _, dtype), shape) in enumerate(zip(self.inputs, self.shapes, strict=True))
+        }
+        made = [list(value.shape) for value in self._run(feeds)]
+        self.led_inputs = [i for i, shape in enumerate(self.shapes) if shape[:1] not in ([], [1])]
+        self.led_outputs = [i for i, shape in enumerate(made) if shape[:1] != [1]]
+        onnx_graph.lead_with_one(
+            graph,
+            {f"input_{i}": self.shapes[i] for i in self.led_inputs},
+            {f"output_{i}": made[i] for i in self.led_outputs},
+        )
+        outputs = [item.name for item in self.runtime.get_outputs()]
+        led = [("input", self.inputs[i][0], self.shapes[i]) for i in self.led_inputs]
+        led += [("output", outputs[i], made[i]) for i in self.led_outputs]
+        self.shapes = [
+            [1, *shape] if i in self.led_inputs else shape for i, shape in enumerate(self.shapes)
+        ]
+        return [
+            f"{kind} {name!r} is 1x{own}, with a batch dimension; in the source it is {own}"
+            for kind, name, shape in led
+            for own in ["x".join(map(str, shape))]
+        ]
+
+    def lower(self, out: str, prepared: dict[str, str], moves: list[int]) -> dict[str, Any]:
+        """Convert by the first route that gives the source's outputs, and find moved dimensions.
 
         Args:
             out: path to write.
-            prepared: the file of `prepare`, which the simplifier may have changed.
-            shapes: of all inputs, in the source's layout.
+            prepared: the file of `prepare` in its forms, by their names in messages.
             moves: positions of the inputs whose second dimension moves to the end.
-        """
-        import onnx2tf
 
+        Returns:
+            Names, order and moved positions of the outputs, and what other routes failed with.
+        """
         self.moved_inputs = moves
         folder = Path(out).with_suffix("")
         folder.mkdir()
-        # onnx2tf writes into its source; this process cannot write into the working folder.
-        source = shutil.copyfile(prepared, folder / "model.onnx")
-        kept = [f"input_{i}" for i, shape in enumerate(shapes) if len(shape) > 2 and i not in moves]
-        try:
-            onnx2tf.convert(
-                input_onnx_file_path=str(source),
-                output_folder_path=str(folder / "made"),
-                not_use_onnxsim=True,  # `onnxsim_child.py` did it; onnx2tf would start a program
-                copy_onnx_input_output_names_to_tflite=True,
-                keep_ncw_or_nchw_or_ncdhw_input_names=kept or None,
-                non_verbose=True,
-            )
-            (made,) = (folder / "made").glob("*_float32.tflite")
-        # onnx2tf ends the process when it fails.
-        except (Exception, SystemExit) as error:
-            raise CallError(
-                "LoweringError",
-                f"onnx2tf refused the model: {type(error).__name__}: {first_line(error)}.",
-                _HINT,
-            ) from error
-        made.replace(out)
-        order, self.moved_outputs = self._compare(out)
-        names = [item.name for item in self.runtime.get_outputs()]
-        return {"outputs": names, "order": order, "moved": self.moved_outputs}
+        kept = [
+            f"input_{i}" for i, shape in enumerate(self.shapes) if len(shape) > 2 and i not in moves
+        ]
+        failed: list[CallError] = []
+        for place, (name, source) in enumerate(prepared.items()):
+            try:
+                made = onnx_routes.convert(source, folder / str(place), kept)
+                order, self.moved_outputs = self._compare(str(made), name)
+            except CallError as error:
+                failed.append(error)
+                continue
+            made.replace(out)
+            names = [item.name for item in self.runtime.get_outputs()]
+            notes = [
+                f"the {name} model was lowered, not the {other} one: {error.message}"
+                for other, error in zip(prepared, failed, strict=False)
+            ]
+            return {"outputs": names, "order": order, "moved": self.moved_outputs, "notes": notes}
+        raise failed[0]
 
     def predict(self, arrays: str, out: str) -> None:
         """The source's outputs in the lowered model's layout, one batch at a time."""
@@ -179,7 +262,10 @@ class Session:
         """Run onnxruntime on a batch in the lowered model's layout; outputs in that layout."""
         import numpy
 
-        feeds = {}
+        feeds = {
+            name: numpy.full(shape, value).astype(dtype)
+            for name, (shape, dtype, value) in self.constants.items()
+        }
         for position, (name, _, dtype) in enumerate(self.inputs):
             if position not in fed:  # the converter removed an input that no output depends on
                 feeds[name] = numpy.zeros(self.shapes[position], dtype)
@@ -187,50 +273,45 @@ class Session:
                 feeds[name] = numpy.moveaxis(fed[position], -1, 1).astype(dtype)
             else:
                 feeds[name] = fed[position].astype(dtype)
+            if position in self.led_inputs:
+                feeds[name] = feeds[name][0]
         outputs = self.runtime.run(None, feeds)
+        for i in self.led_outputs:
+            outputs[i] = outputs[i][numpy.newaxis]
         return [
             numpy.moveaxis(value, 1, -1) if i in self.moved_outputs else value
             for i, value in enumerate(outputs)
         ]
 
-    def _compare(self, path: str) -> tuple[list[int], list[int]]:
+    def _compare(self, path: str, name: str) -> tuple[list[int], list[int]]:
         """The order of the lowered model's outputs, and which of them have channels last.
 
         onnx2tf leaves outputs of images channels last where that saves a transpose. Shapes do not
         always show it; values do.
+
+        Raises:
+            CallError: the two compute different functions.
         """
         import numpy
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        # Without delegates: only the values count here, and XNNPACK refuses some models.
-        plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        random, fed = numpy.random.default_rng(0), {}
-        try:
-            interpreter = Interpreter(path, experimental_op_resolver_type=plain)
-            interpreter.allocate_tensors()
-            for item in interpreter.get_input_details():  # normal floats, zero integers
-                array = random.standard_normal(item["shape"]) * (item["dtype"] == numpy.float32)
-                fed[_position(item["name"])] = array = array.astype(item["dtype"])
-                interpreter.set_tensor(item["index"], array)
-            interpreter.invoke()
-        except (RuntimeError, ValueError) as error:
-            message = f"The model that onnx2tf made cannot be run: {first_line(error)}."
-            _, custom, rest = str(error).partition("unresolved custom op: ")
-            if custom:
-                name = rest.partition(".")[0].removeprefix("ONNX_")
-                types = {node.op_type.upper(): node.op_type for node in self.model.graph.node}
-                name = types.get(name, name)
-                message = f"onnx2tf cannot express the operator {name} in TensorFlow Lite."
-            raise CallError("LoweringError", message, _HINT) from error
+        fed, made = onnx_routes.run(path, {node.op_type for node in self.model.graph.node})
         expected = self._run(fed)
-        order, moved = [], []
-        for item in interpreter.get_output_details():
-            position, got = _position(item["name"]), interpreter.get_tensor(item["index"])
-            order.append(position)
+        most, moved = _SAME_ROUNDED if self.is_rounded else _SAME, []
+        for position, got in made.items():
             want = expected[position]
-            if want.ndim > 2 and not _is_same(got, want):
-                moved += [position] if _is_same(got, numpy.moveaxis(want, 1, -1)) else []
-        return order, moved
+            last = want if want.ndim < 3 else numpy.moveaxis(want, 1, -1)
+            differs, swapped = (onnx_routes.difference(got, item) for item in (want, last))
+            if swapped < min(differs, most):
+                moved.append(position)
+            elif not differs < most:
+                output = self.runtime.get_outputs()[position].name
+                raise CallError(
+                    "LoweringError",
+                    f"onnx2tf made another function of the {name} model: output {output!r} "
+                    f"differs by {differs:.1%} of its largest value.",
+                    onnx_routes.HINT,
+                )
+        return list(made), moved
 
 
 def _describe_input(path: str, item: Any) -> tuple[str, list[int], str]:
@@ -246,29 +327,14 @@ def _describe_input(path: str, item: Any) -> tuple[str, list[int], str]:
     return item.name, shape, "float32" if dtype == "float" else dtype
 
 
-def _rename(graph: Any, renamed: dict[str, str]) -> None:
-    """Rename values in all nodes, those inside branches and loops included."""
-    for node in graph.node:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-        node.output[:] = [renamed.get(name, name) for name in node.output]
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                _rename(inner, renamed)
+def _simplifier() -> str:
+    """The version of onnxsim, which a separate process imports."""
+    try:
+        return f"onnxsim {metadata.version('onnxsim')}"
+    except metadata.PackageNotFoundError:
+        return "no onnxsim"
 
 
-def _position(name: str) -> int:
-    """The number in "input_3" or "serving_default_output_3:0"."""
-    return int(name.partition(":")[0].rpartition("put_")[2])
-
-
-def _is_same(got: Any, expected: Any) -> bool:
-    import numpy
-
-    if got.shape != expected.shape:
-        return False
-    peak = float(numpy.max(numpy.abs(expected), initial=0.0)) or 1.0
-    return float(numpy.max(numpy.abs(got - expected.astype(got.dtype)), initial=0.0)) < _SAME * peak
-
-
-if __name__ == "__main__":
+def main() -> None:
+    """Serve requests until the parent closes."""
     serve(Session(), int(sys.argv[1]))

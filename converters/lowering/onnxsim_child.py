@@ -1,8 +1,7 @@
 """The child that simplifies an ONNX model; onnx2tf would start a program for it.
 
-    onnxsim_child.py SOURCE.onnx TARGET.onnx
-
-A Python that has onnx2tf runs it, which brings onnxsim; edgeq may be missing there.
+Its arguments are the source and the target. A Python that has onnx2tf runs it, which brings
+onnxsim; edgeq may be missing there.
 """
 
 from __future__ import annotations
@@ -27,7 +26,3 @@ def main() -> None:
         if not is_same:
             sys.exit("the outputs of the simplified model differ")
     onnx.save(model, target)
-
-
-if __name__ == "__main__":
-    main()

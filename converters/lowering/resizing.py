@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeq.children.child import Child
+from edgeq.converters.lowering.framework_process import time_limit_s
 from edgeq.converters.lowering.lower import check_shapes
 from edgeq.errors import LoweringError, UsageError
 from edgeq.files import scratch, storage
@@ -74,7 +75,8 @@ def resize(source: Path, shapes: Sequence[Sequence[int]], target: Path) -> None:
     with scratch.folder() as folder:
         result = folder / "shapes.json"
         words = ["edgeq.converters.lowering.resizing_child", str(source.resolve()), str(result)]
-        with Child([*words, json.dumps(shapes)], folders=[folder], late=True) as child:
+        words.append(json.dumps(shapes))
+        with Child(words, folders=[folder], late=True, deadline_s=time_limit_s()) as child:
             if child.wait() != 0:
                 listed = ", ".join(str(list(shape)) for shape in shapes)
                 raise LoweringError(

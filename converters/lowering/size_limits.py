@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.errors import LoweringError, SourceError
+from edgeq.tflite.flaws import MOST_TENSOR_BYTES
 
 # Beside what the file holds: 256 MB in float32, for weights that Keras does not save.
 _MORE_VALUES = 1 << 26
-# Kernels count the values of a tensor in 32 bits, and no device has memory for one of this size.
-_MOST_BYTES = 1 << 31
 
 
 @contextlib.contextmanager
@@ -82,7 +81,7 @@ def require_small_tensors(concrete: Any) -> None:
             for tensor in operation.outputs:
                 is_known = tensor.shape.rank is not None and tensor.shape.is_fully_defined()
                 size = tensor.shape.num_elements() * tensor.dtype.size if is_known else 0
-                if size > _MOST_BYTES:
+                if size > MOST_TENSOR_BYTES:
                     raise LoweringError(
                         f"The operator {operation.type} ({operation.name}) computes a tensor of "
                         f"shape {tensor.shape.as_list()}, which takes {size / 2**30:.0f} GiB; the "

@@ -20,17 +20,21 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.framework import convert_to_constants
 
+from edgeq.children.serving import NO_MESSAGE
 from edgeq.converters.graph import finite_weights
 from edgeq.converters.graph.marked_lstm import replace_markers
 from edgeq.converters.lowering import expressions, float32, preprocessing_layers, sign_bits
 from edgeq.converters.lowering.lstm_layers import marked
 from edgeq.converters.lowering.rebuilding import rebuild
+from edgeq.converters.lowering.recurrent_layers import (
+    refuse_states,
+    unrolled,
+    without_dropout,
+)
 from edgeq.converters.lowering.size_limits import require_small_tensors
 from edgeq.converters.lowering.wrapping import Arrays, Loaded, explain_call
 from edgeq.errors import EdgeqError, LoweringError
 from edgeq.values import TensorSpec
-
-_GPU_KERNEL = "_could_use_gpu_kernel"  # of tf_keras' layers, which then keep their loop
 
 
 def fix_shapes(
@@ -97,7 +101,12 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) 
         )
         for index, spec in enumerate(inputs)
     ]
-    with marked(loaded.layers if fuses else ()) as fused, _unrolled(loaded.layers) as names:
+    refuse_states(loaded.layers)
+    with (
+        marked(loaded.layers if fuses else ()) as fused,
+        unrolled(loaded.layers) as names,
+        without_dropout(loaded.layers),
+    ):
         try:
             concrete = _trace(loaded, signature)
         except LoweringError:
@@ -114,8 +123,8 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) 
         concrete = float32.read_in_float32(concrete)
     if sign_bits.reads_sign_bits(concrete):
         concrete = rebuild(concrete, sign_bits.compare_signs)
-    unrolled = tuple(name for name in names if name not in fused)
-    return Traced(loaded, concrete, unrolled, tuple(fused), other_dtypes)
+    steps = tuple(name for name in names if name not in fused)
+    return Traced(loaded, concrete, steps, tuple(fused), other_dtypes)
 
 
 def _trace(loaded: Loaded, signature: list[Any]) -> Any:
@@ -126,24 +135,6 @@ def _trace(loaded: Loaded, signature: list[Any]) -> Any:
         raise
     except Exception as error:
         raise explain_call(error, [spec.shape for spec in signature]) from error
-
-
-@contextlib.contextmanager
-def _unrolled(layers: Sequence[Any]) -> Iterator[tuple[str, ...]]:
-    """Unroll recurrent layers while tracing: TensorFlow Lite's quantizer cannot enter a loop."""
-    loops = [layer for layer in layers if getattr(layer, "unroll", None) is False]
-    kernels = [layer for layer in loops if getattr(layer, _GPU_KERNEL, False)]
-    for layer in loops:
-        layer.unroll = True
-    for layer in kernels:
-        setattr(layer, _GPU_KERNEL, False)
-    try:
-        yield tuple(layer.name for layer in loops)
-    finally:
-        for layer in loops:
-            layer.unroll = False
-        for layer in kernels:
-            setattr(layer, _GPU_KERNEL, True)
 
 
 def lower(traced: Traced) -> bytes:
@@ -205,6 +196,14 @@ def _interface_only() -> Iterator[None]:
         convert_to_constants._construct_concrete_function = original
 
 
+_CUT_CHOOSING = (
+    "It suppresses overlapping boxes. Save the model without it: keras.Model(model.input, "
+    "[model.get_layer(NAME).output for NAME in (BOXES, SCORES)]).save('cut.keras'). Then state "
+    "with --decode how boxes are read; eval and the code of packages suppress them "
+    "(docs/tasks.md)."
+)
+
+
 def run_converter(converter: Any) -> bytes:
     """Run `converter.convert()` and explain its errors.
 
@@ -222,7 +221,9 @@ def run_converter(converter: Any) -> bytes:
         if names:
             missing = MissingOperatorsError(
                 f"TensorFlow Lite has no operator for: {', '.join(sorted(names))}.",
-                hint="Express them with supported layers, or remove them from the exported model.",
+                hint=_CUT_CHOOSING
+                if any("NonMaxSuppression" in name for name in names)
+                else "Express them with supported layers, or remove them from the exported model.",
                 details=text,
             )
             missing.names = names
@@ -236,7 +237,7 @@ def run_converter(converter: Any) -> bytes:
                 ".keras file, augmentation is off.",
                 details=text,
             ) from error
-        first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")
+        first = next((line.strip() for line in text.splitlines() if line.strip()), NO_MESSAGE)
         raise LoweringError(
             f"TFLiteConverter refused the model: {first[:300]}", details=text
         ) from error

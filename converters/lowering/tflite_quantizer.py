@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from edgeq.children.serving import NO_MESSAGE
 from edgeq.converters.lowering.tensorflow_lowering import run_converter
 from edgeq.errors import QuantizationError
 
@@ -81,7 +82,7 @@ def quantize_int16x8(calibrated: bytes, io: str, *, per_channel: bool) -> bytes:
 
 def _explain_quantization(error: Exception) -> QuantizationError:
     text = str(error)
-    first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")
+    first = next((line.strip() for line in text.splitlines() if line.strip()), NO_MESSAGE)
     return QuantizationError(
         f"TensorFlow Lite's quantizer refused the model: {first[:300]}", details=text
     )

@@ -159,6 +159,30 @@ class Pair:
                 values = {**stepper.values, **replaced}
                 yield position, self.clip(_finish(stepper, values, self._threads), self.ends)
 
+    def named(self, ends: Values) -> dict[str, Array]:
+        """The model's outputs by name, [samples, ...], behind their final activations.
+
+        Args:
+            ends: as `ends` and `carry` have them, before these.
+        """
+        operators, needed = self._whole.subgraphs[0].operators, []
+        _, outputs = flatbuffer.interface(self._whole)
+        wanted = flatbuffer.indices(self._whole.subgraphs[0].outputs)
+        missing = {index for index in wanted if index not in ends}
+        for operator in reversed(operators):
+            if missing & set(flatbuffer.indices(operator.outputs)):
+                missing |= set(flatbuffer.indices(operator.inputs)) - set(ends)
+                needed.append(operator)
+        count = len(next(iter(ends.values())))
+        left = [index for index in wanted if index not in ends]
+        made = run_operators(self._whole, needed[::-1], left, ends, count, self._threads)
+        values = {**ends, **made}
+        # [samples, batch, ...] as [samples * batch, ...].
+        return {
+            spec.name: values[index].reshape(-1, *values[index].shape[2:])
+            for spec, index in zip(outputs, wanted, strict=True)
+        }
+
     def clip(self, results: Values, real: Values) -> Values:
         """Results clipped to the range in which the operators behind them can tell values apart.
 

@@ -1,8 +1,9 @@
 """Ranges that a model has learned in quantization-aware training: read instead of calibrated.
 
-Lowered to a float `.tflite`, each fake-quantized activation is a QUANTIZE (to uint8) with a
-DEQUANTIZE behind it, whose scale and zero point are the range. With the pairs taken out and their
-ranges written to the tensors before them, the model is quantized like any calibrated one.
+Lowered to a float `.tflite`, each fake-quantized activation is a QUANTIZE with a DEQUANTIZE behind
+it (Keras: to uint8; the Q/DQ nodes of ONNX: to int8), whose scale and zero point are the range.
+With the pairs taken out and their ranges written to the tensors before them, the model is quantized
+like any calibrated one.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from edgeq.tflite.model_file import read_model
 from edgeq.values import ConvertOptions, FloatModel, Ranges, TensorRange
 from edgeq.values.schemes import Scheme
 
+_CODES = ("uint8", "int8")
 _LAYERS = "edgeq.converters.training.qat_layers"
 
 
@@ -130,9 +132,10 @@ def take_ranges(content: bytes) -> tuple[bytes, Ranges]:
     dropped: set[int] = set()
     for quantize, dequantize in _pairs(tree):
         before = flatbuffer.indices(quantize.inputs)[0]
-        coded = graph.tensors[flatbuffer.indices(quantize.outputs)[0]].quantization
-        scale, zero = float(coded.scale[0]), int(coded.zeroPoint[0])
-        found[before] = ((0 - zero) * scale, (255 - zero) * scale)
+        coded = graph.tensors[flatbuffer.indices(quantize.outputs)[0]]
+        scale, zero = float(coded.quantization.scale[0]), int(coded.quantization.zeroPoint[0])
+        stored = np.iinfo(flatbuffer.dtype(coded))
+        found[before] = ((stored.min - zero) * scale, (stored.max - zero) * scale)
         stands_for[flatbuffer.indices(dequantize.outputs)[0]] = before
         dropped |= {id(quantize), id(dequantize)}
     graph.operators = [item for item in graph.operators if id(item) not in dropped]
@@ -161,7 +164,7 @@ def take_ranges(content: bytes) -> tuple[bytes, Ranges]:
 
 
 def _pairs(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """Each DEQUANTIZE to float behind a QUANTIZE to uint8, which is how ranges are lowered."""
+    """Each DEQUANTIZE to float behind a QUANTIZE, which is how ranges are lowered."""
     graph = tree.subgraphs[0]
     quantizes = {
         flatbuffer.indices(item.outputs)[0]: item
@@ -171,6 +174,5 @@ def _pairs(tree: Any) -> Iterator[tuple[Any, Any]]:
     for item in graph.operators:
         if flatbuffer.operator_name(tree, item) == "DEQUANTIZE":
             coded = flatbuffer.indices(item.inputs)[0]
-            is_range = flatbuffer.dtype(graph.tensors[coded]) == "uint8"
-            if coded in quantizes and is_range:
+            if coded in quantizes and flatbuffer.dtype(graph.tensors[coded]) in _CODES:
                 yield quantizes[coded], item

@@ -74,14 +74,23 @@ class LocalDevice(Device):
         deadline_s: float | None = None,
     ) -> dict[str, Any]:
         """Run one job of the agent; input files are linked into the job's folder, not copied."""
-        write_job(job, files, folder, deadline_s)
+        _write_job(job, files, folder, deadline_s)
         warn_of(sandbox.missing())  # for the agent's workers, which open the models
         # The agent keeps its own deadline; ours is for an agent that hangs itself.
         patience = None if deadline_s is None else deadline_s + self._grace_s
-        lines = self._start(["run", str(folder)], on_event, patience)
+        self._do(folder, on_event, patience)
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+        return result
+
+    def _do(self, folder: Path, on_event: OnEvent | None, deadline_s: float | None) -> None:
+        """Have an agent do the job in a folder.
+
+        Raises:
+            DeviceError: the agent fails, or does not end in time.
+        """
+        lines = self._start(["run", str(folder)], on_event, deadline_s)
         if not lines or (read_event(lines[-1]) or {}).get("event") != "end":
             raise DeviceError("The agent stopped before the end of its job.", hint="Run it again.")
-        return read_result(folder)
 
     def _start(
         self, arguments: list[str], on_event: OnEvent | None, deadline_s: float | None
@@ -114,11 +123,11 @@ class LocalDevice(Device):
                     if on_event is not None and event is not None:
                         on_event(event)
                 if child.wait() != 0 or child.is_late:
-                    raise _explain(self._python, child, deadline_s)
+                    raise explain(self._python, child, deadline_s)
         return lines
 
 
-def write_job(
+def _write_job(
     job: Mapping[str, Any], files: Mapping[str, Path], folder: Path, deadline_s: float | None
 ) -> None:
     """Write a job into its folder, and link its files there; an older result is removed."""
@@ -129,13 +138,8 @@ def write_job(
     (folder / "job.json").write_text(json.dumps(complete(job, deadline_s)))
 
 
-def read_result(folder: Path) -> dict[str, Any]:
-    """The result that the agent wrote."""
-    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    return result
-
-
-def _explain(python: str, child: Child, deadline_s: float | None) -> DeviceError:
+def explain(python: str, child: Child, deadline_s: float | None) -> DeviceError:
+    """Return the error for an agent that failed, or did not end in time."""
     output = child.log()
     if child.is_late:
         return DeviceError(

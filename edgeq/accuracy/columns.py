@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.flatbuffer import indices, operator_name
+from edgeq.tflite.joined_outputs import join_outputs
 from edgeq.tflite.operators import having
+from edgeq.values import JoinedOutput
 
 Labels = NDArray[np.int64]
 
@@ -74,6 +76,29 @@ def find_columns(tree: Any) -> dict[str, Columns]:
         labels = walk.labels(index)
         if labels is not None and labels.ndim and labels.shape[0] == 1 and labels.size:
             found[spec.name] = walk.columns(labels[0])
+    return found
+
+
+def join_columns(
+    columns: Mapping[str, Columns], joins: Sequence[JoinedOutput]
+) -> dict[str, Columns]:
+    """Add the columns of joined outputs, from those of their parts."""
+    found = dict(columns)
+    for join in joins:
+        parts = [columns[name] for name in join.parts if name in columns]
+        if len(parts) < len(join.parts):
+            continue  # of dynamic shape
+        labels: dict[str, Labels] = {}
+        heads: list[int] = []
+        names: list[str] = []
+        fixed: set[int] = set()
+        for name, own in zip(join.parts, parts, strict=True):
+            labels[name] = own.labels[np.newaxis] + len(heads)
+            fixed |= {len(names) + head for head in own.fixed}
+            heads += [len(names) + head for head in own.heads]
+            names += own.names
+        joined = join_outputs(labels, [join])[join.name][0]
+        found[join.name] = Columns(joined, tuple(heads), tuple(names), frozenset(fixed))
     return found
 
 

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.accuracy.columns import Columns, find_columns
+from edgeq.accuracy.columns import Columns, find_columns, join_columns
 from edgeq.device_runners.devices.device import Device
 from edgeq.device_runners.measuring import run_job
 from edgeq.errors import DataError
 from edgeq.tflite import quantmath
+from edgeq.tflite.joined_outputs import join_outputs, join_specs, read_joins
 from edgeq.tflite.model_file import ModelFile, read_model
-from edgeq.values import TensorSpec
+from edgeq.values import JoinedOutput, TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -32,6 +33,9 @@ class Interface:
     """Inputs and outputs of a `.tflite` and, where another model leads, the names it uses.
 
     Attributes:
+        outputs: as a caller knows them: those that the file gives in parts are joined.
+        tensors: the outputs as they are in the file.
+        joins: how parts are joined.
         input_names: own input name to the leading model's.
         output_names: own output name to the leading model's.
         columns: of its outputs, by name (see `columns.py`); read of a leading model only.
@@ -39,6 +43,8 @@ class Interface:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    tensors: tuple[TensorSpec, ...]
+    joins: tuple[JoinedOutput, ...]
     min_runtime_version: str | None
     input_names: Mapping[str, str] = field(default_factory=dict)
     output_names: Mapping[str, str] = field(default_factory=dict)
@@ -52,14 +58,18 @@ def read_interface(model: Path | ModelFile, leader: Interface | None = None) -> 
         DataError: the two have different inputs or outputs.
     """
     file = read_model(model)
-    path, (inputs, outputs) = file.path, file.interface
+    path, (inputs, tensors) = file.path, file.interface
+    joins = read_joins(file.tree, str(path))
+    outputs = join_specs(tensors, joins)
     return Interface(
         inputs,
         outputs,
+        tensors,
+        joins,
         file.min_runtime_version,
         _match("inputs", path, inputs, inputs if leader is None else leader.inputs),
         _match("outputs", path, outputs, outputs if leader is None else leader.outputs),
-        find_columns(file.tree) if leader is None else {},
+        join_columns(find_columns(file.tree), joins) if leader is None else {},
     )
 
 
@@ -120,12 +130,18 @@ def run_samples(
     chunks = (_quantized(interfaces, group) for group in _groups(samples))
     for raw in run_job.infer([model for model, _ in models], chunks, device, **options):
         yield [
-            {
-                interface.output_names[spec.name]: quantmath.dequantize(found[spec.name], spec)
-                for spec in interface.outputs
-            }
+            _real_outputs(interface, found)
             for interface, found in zip(interfaces, raw, strict=True)
         ]
+
+
+def _real_outputs(
+    interface: Interface, found: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Outputs in real units, joined, by the leading model's names."""
+    real = {spec.name: quantmath.dequantize(found[spec.name], spec) for spec in interface.tensors}
+    joined = join_outputs(real, interface.joins)
+    return {interface.output_names[name]: values for name, values in joined.items()}
 
 
 def _quantized(

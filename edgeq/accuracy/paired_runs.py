@@ -18,10 +18,11 @@ from edgeq.converters.samples.open_samples import Samples, choose
 from edgeq.device_runners.devices.device import Device
 from edgeq.errors import DataError
 from edgeq.metrics.catalogue import default_metrics, make_metric
+from edgeq.metrics.decoding import find_decoder
 from edgeq.metrics.intervals import interval_of, loss_interval
 from edgeq.metrics.metric import Metric, Outputs, WeightedMetric, first
 from edgeq.tflite.model_file import ModelFile, read_model
-from edgeq.values import MetricLoss, MetricValue, Quality, TensorSpec
+from edgeq.values import MetricLoss, MetricPair, MetricValue, Quality, TensorSpec
 
 _MOST_LABEL_BYTES = 64 << 20
 
@@ -155,32 +156,62 @@ class Scorer:
         Raises:
             DataError: there were no samples, or a requested metric is not defined on them.
         """
-        return tuple(
-            replace(metric.value(), interval=interval_of(metric))
-            if isinstance(metric, WeightedMetric)
-            else metric.value()
-            for metric in self._known()
-        )
+        return tuple(map(_value_of, self.known()))
 
-    def losses(self, candidate: Scorer) -> tuple[MetricLoss, ...]:
-        """Return how much worse a candidate is on the same samples by each metric with intervals.
+    def known(self) -> list[Metric]:
+        """Return the requested metrics, or the default ones that are defined on the samples.
 
         Raises:
-            DataError: see `values`.
+            DataError: there were no samples.
         """
-        pairs = zip(self._known(), candidate._known(), strict=True)
-        return tuple(
-            MetricLoss(ours.name, ours.unit, loss_interval(ours, theirs))
-            for ours, theirs in pairs
-            if isinstance(ours, WeightedMetric) and isinstance(theirs, WeightedMetric)
-        )
-
-    def _known(self) -> list[Metric]:
         if self.count == 0:
             raise DataError("There are no samples to evaluate on.")
         if self._are_chosen:
             return self._metrics
         return [metric for metric in self._metrics if _is_defined(metric)]
+
+
+def make_scorers(
+    names: Sequence[str], decode: str | None, inputs: Sequence[TensorSpec]
+) -> tuple[Scorer, Scorer]:
+    """Return the scorers of a float model and its candidate.
+
+    Args:
+        names: see `Scorer`.
+        decode: the text of `--decode`.
+        inputs: the float model's.
+    """
+    decoder = find_decoder(decode, inputs)
+    return Scorer(names, decoder), Scorer(names, decoder)
+
+
+def pair_metrics(baseline: Scorer, candidate: Scorer) -> tuple[MetricPair, ...]:
+    """Return the metrics of two models on the same samples.
+
+    Metrics that are defined for one of them only are left out, unless they were requested.
+
+    Raises:
+        DataError: see `Scorer.values`.
+    """
+    theirs = {metric.value().name: metric for metric in candidate.known()}
+    return tuple(
+        MetricPair(_value_of(metric), _value_of(other), _loss_of(metric, other))
+        for metric in baseline.known()
+        if (other := theirs.get(metric.value().name)) is not None
+    )
+
+
+def _value_of(metric: Metric) -> MetricValue:
+    value = metric.value()
+    if not isinstance(metric, WeightedMetric):
+        return value
+    return replace(value, interval=interval_of(metric))
+
+
+def _loss_of(baseline: Metric, candidate: Metric) -> MetricLoss | None:
+    if not isinstance(baseline, WeightedMetric) or not isinstance(candidate, WeightedMetric):
+        return None
+    return MetricLoss(baseline.name, baseline.unit, loss_interval(baseline, candidate))
 
 
 def measure_quality(
@@ -202,7 +233,7 @@ def measure_quality(
         scorers: fed with the outputs of baseline and candidate, for further metrics.
 
     Raises:
-        DataError: no samples, or two different models.
+        DataError: no samples, or two different models; the labels do not fit a metric.
         DeviceError: a run failed.
     """
     real, made = read_model(baseline), read_model(candidate)
@@ -217,7 +248,8 @@ def measure_quality(
             scorer.add(outputs, labels)
     if meter.count == 0:
         raise DataError("There are no samples to compare on.")
-    return meter.result(is_held_out=is_held_out)
+    quality = meter.result(is_held_out=is_held_out)
+    return replace(quality, metrics=() if scorers is None else pair_metrics(*scorers))
 
 
 def _is_defined(metric: Metric) -> bool:

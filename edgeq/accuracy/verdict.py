@@ -16,6 +16,7 @@ from edgeq.values import (
     BenchRun,
     Comparison,
     DeviceFacts,
+    Interval,
     Issue,
     LostColumn,
     MetricLoss,
@@ -123,7 +124,6 @@ def judge_comparison(
     quality: Quality,
     bench: BenchResult | None,
     issues: Sequence[Issue] = (),
-    losses: Sequence[MetricLoss] = (),
 ) -> tuple[str, tuple[str, ...]]:
     """Return the verdict, "ship", "check" or "no", and its reasons as sentences.
 
@@ -131,16 +131,21 @@ def judge_comparison(
     column of an output is lost, or the SQNR is below 10 dB without labels. "check": anything that
     is not proven.
     """
+    losses = [pair.loss for pair in quality.metrics if pair.loss is not None]
     reasons = list(find_lost(quality))
     verdict = "no" if reasons else "ship"
     drop = quality.drop_points
-    judged = [loss for loss in losses if _point_of(loss) is not None and not _is_accuracy(loss)]
-    for loss in judged:
-        found, reason = _judge_loss(loss)
+    judged = [
+        (loss, point)
+        for loss in losses
+        if loss.name != ACCURACY and (point := _point_of(loss)) is not None
+    ]
+    for loss, point in judged:
+        found, reason = _judge_interval(f"{loss.name} loss", loss.loss, point)
         verdict = _worse(verdict, found)
         reasons.append(reason)
     if drop is not None:
-        found, reason = _judge_drop(drop.value, drop.low, drop.high)
+        found, reason = _judge_interval("accuracy drop", drop, 1.0)
         verdict = _worse(verdict, found)
         reasons.append(reason)
         if (doubt := chance_doubt(quality)) is not None:
@@ -194,28 +199,41 @@ def chance_doubt(quality: Quality) -> str | None:
     )
 
 
+def in_points(loss: MetricLoss) -> Interval:
+    """Return a loss as a budget counts it.
+
+    A point is one of a metric in per cent, 0.01 of `r2` and `auc`, and one unit of an error.
+    """
+    point, found = _point_of(loss) or 1.0, loss.loss
+    return Interval(found.value / point, found.low / point, found.high / point)
+
+
+def budget_drop(quality: Quality) -> Interval | None:
+    """Return the loss that a budget limits, in points; None if it was not measured.
+
+    It is the loss of the first metric of the task, or the accuracy drop without metrics.
+    """
+    if not quality.metrics:
+        return quality.drop_points
+    loss = quality.metrics[0].loss
+    return None if loss is None else in_points(loss)
+
+
+def budget_name(quality: Quality) -> str:
+    """Return what `budget_drop` is the loss of."""
+    return quality.metrics[0].baseline.name if quality.metrics else "accuracy"
+
+
 def unproven_budget(quality: Quality, budget: float | None) -> str | None:
-    """Return a sentence if the drop's interval exceeds a budget in points, or None."""
-    drop = quality.drop_points
+    """Return a sentence if the interval of the budget's loss exceeds it, or None."""
+    drop = budget_drop(quality)
     if budget is None or drop is None or drop.high <= budget:
         return None
+    what = "drop" if not quality.metrics else f"loss of {budget_name(quality)}"
     return (
-        f"The drop is {drop.value:.2f} points on {quality.sample_count} samples, with a 95 % "
+        f"The {what} is {drop.value:.2f} points on {quality.sample_count} samples, with a 95 % "
         f"interval up to {drop.high:.2f}: more samples are needed to prove {budget:g}."
     )
-
-
-def _judge_drop(value: float, low: float, high: float) -> tuple[str, str]:
-    shown = f"accuracy drop {value:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"
-    if low > SMALL_DROP_POINTS:
-        return "no", f"{shown}: proven above {SMALL_DROP_POINTS:g} point"
-    if high <= SMALL_DROP_POINTS:
-        return "ship", f"{shown}: proven within {SMALL_DROP_POINTS:g} point"
-    return "check", f"{shown}: more labelled samples are needed to compare it with 1 point"
-
-
-def _is_accuracy(loss: MetricLoss) -> bool:
-    return loss.name == ACCURACY
 
 
 def _point_of(loss: MetricLoss) -> float | None:
@@ -225,21 +243,24 @@ def _point_of(loss: MetricLoss) -> float | None:
     return 0.01 if loss.name in _SHARES else None
 
 
-def _judge_loss(loss: MetricLoss) -> tuple[str, str]:
-    """Judge a loss as an accuracy drop: is it proven above or within `SMALL_DROP_POINTS`?"""
-    point, found = _point_of(loss), loss.loss
-    assert point is not None
+def _judge_interval(what: str, found: Interval, point: float) -> tuple[str, str]:
+    """Judge a loss: is it proven above or within `SMALL_DROP_POINTS`?
+
+    Args:
+        point: the value of a percentage point in the loss's unit, see `_point_of`.
+    """
     limit = SMALL_DROP_POINTS * point
     form, unit = ("+.2f", " points") if point == 1 else ("+.4f", "")
+    shown_limit = f"{limit:g}{' point' if point == 1 else ''}"
     shown = (
-        f"{loss.name} loss {found.value:{form}}{unit} (95 % interval {found.low:{form}} to "
+        f"{what} {found.value:{form}}{unit} (95 % interval {found.low:{form}} to "
         f"{found.high:{form}})"
     )
     if found.low > limit:
-        return "no", f"{shown}: proven above {limit:g}"
+        return "no", f"{shown}: proven above {shown_limit}"
     if found.high <= limit:
-        return "ship", f"{shown}: proven within {limit:g}"
-    return "check", f"{shown}: more labelled samples are needed to compare it with {limit:g}"
+        return "ship", f"{shown}: proven within {shown_limit}"
+    return "check", f"{shown}: more labelled samples are needed to compare it with {shown_limit}"
 
 
 def require_comparable(*results: BenchResult) -> None:

@@ -16,6 +16,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal, TypeVar
 
@@ -86,7 +87,7 @@ class Child:
             confine = {"folders": resolved, "sockets": sockets, "late": late}
             variables.update({"TMPDIR": resolved[0]} if resolved else {})
         self._lock = threading.Lock()
-        self.is_late = False
+        self._limit_s: float | None = None  # that it has exceeded
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 -- closed in `close`
         lifeline, theirs = (None, None) if sys.platform.startswith("linux") else os.pipe()[::-1]
         self._lifeline = None if lifeline is None else os.fdopen(lifeline, "wb")
@@ -111,7 +112,9 @@ class Child:
             if theirs is not None:
                 os.close(theirs)
         self.pid = self._process.pid
-        self._alarm = None if deadline_s is None else _alarm(deadline_s, self._give_up)
+        self._alarm = None
+        if deadline_s is not None:
+            self._alarm = _alarm(deadline_s, partial(self._give_up, deadline_s))
         self._printer = None
         if output == "shown":
             self._printer = threading.Thread(target=_show, args=[self.stdout], daemon=True)
@@ -149,6 +152,16 @@ class Child:
         with suppress(BrokenPipeError):
             yield self.stdin
         self._close_stdin()
+
+    @contextmanager
+    def limited(self, limit_s: float | None) -> Iterator[None]:
+        """Kill it if the block takes longer; `is_late` is then True."""
+        alarm = None if limit_s is None else _alarm(limit_s, partial(self._give_up, limit_s))
+        try:
+            yield
+        finally:
+            if alarm is not None:
+                alarm.cancel()
 
     def lines(self) -> Iterator[str]:
         """The lines that it prints, until it has closed its output."""
@@ -205,8 +218,15 @@ class Child:
                 stream.close()
 
     @property
+    def is_late(self) -> bool:
+        """Whether it was killed because it took longer than its limit."""
+        return self._limit_s is not None
+
+    @property
     def ending(self) -> str:
         """How it ended: "was killed by SIGSEGV", "ended with status 1"."""
+        if self._limit_s is not None:
+            return f"took more than {self._limit_s:g} s and was stopped"
         status = self._process.returncode
         names = {item.value: item.name for item in signal.Signals}
         if status < 0:
@@ -220,16 +240,16 @@ class Child:
         return tail.decode("utf-8", "replace").strip()
 
     def last_line(self, empty: str = "it printed nothing") -> str:
-        """The last line of the log, or `empty`."""
-        return (self.log().splitlines() or [empty])[-1]
+        """The last line of the log; `empty` without one, and for a child that took too long."""
+        return empty if self.is_late else (self.log().splitlines() or [empty])[-1]
 
     def _kill(self) -> None:
         with self._lock, suppress(ProcessLookupError):
             if self._process.returncode is None:
                 os.killpg(self.pid, signal.SIGKILL)
 
-    def _give_up(self) -> None:
-        self.is_late = True
+    def _give_up(self, limit_s: float) -> None:
+        self._limit_s = limit_s
         self._kill()
 
     def _close_stdin(self) -> None:

@@ -16,6 +16,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+# Ends the message of an error of native code, which wrote its reason to the log only.
+NO_MESSAGE = "no message"
+
 
 class CallError(Exception):
     """An error of edgeq, raised where edgeq is not installed.

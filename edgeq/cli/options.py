@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -50,6 +51,11 @@ data_options = _stack(
 
 task_options = _stack(
     click.option(
+        "--metric", "metrics", multiple=True, metavar="NAME",
+        help="Metric of the task: topN, f1, auc, eer, map, map@IOU, miou, pck@SHARE, r2, mae, "
+        "rmse, mse or module:function; repeat for several. By default chosen from the labels.",
+    ),
+    click.option(
         "--labels", metavar="PATH", type=click.Path(path_type=Path),
         help="Labels beside the samples: a COCO JSON file, a folder of YOLO text files or of mask "
         "images, a CSV file of file names and values, an .npy file.",
@@ -57,7 +63,8 @@ task_options = _stack(
     click.option(
         "--decode", metavar="SPEC",
         help="How boxes are read from the outputs: boxes=cxcywh|xywh|xyxy|yxyx, unit=pixels, "
-        "scores=sigmoid|softmax, objectness=yes, background=first|last, iou=0.5, min_score=0.01.",
+        "scores=sigmoid|softmax|listed, objectness=yes, background=first|last, iou=0.5, "
+        "min_score=0.01.",
     ),
 )  # fmt: skip
 
@@ -76,6 +83,19 @@ source_options = _stack(
         multiple=True,
         metavar="NAME=D,D,...",
         help="Fix dynamic dimensions of an input; ? keeps one dynamic.",
+    ),
+    click.option(
+        "--fix-input",
+        "fixed",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Make a constant of an input of an .onnx model, e.g. sr=16000.",
+    ),
+    click.option(
+        "--outputs",
+        multiple=True,
+        metavar="TENSOR",
+        help="Cut the model off at these tensors, for example before it suppresses boxes.",
     ),
     click.option(
         "--signature", metavar="NAME", help="Signature to convert, if the SavedModel has several."
@@ -178,6 +198,22 @@ def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, shape
 
 
+def parse_fixed(text: str) -> tuple[str, float]:
+    """`--fix-input NAME=VALUE`.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    name, _, value = text.rpartition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not name or not math.isfinite(number):
+        raise UsageError(f"--fix-input {text!r} cannot be read.", hint="Write NAME=16000.")
+    return name, number
+
+
 def read_source(given: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `ConvertOptions` that `source_options` decide.
 
@@ -187,8 +223,10 @@ def read_source(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "batch": parse_batch(given["batch"]),
         "input_shapes": tuple(map(parse_shape, given["shapes"])),
+        "fixed_inputs": tuple(map(parse_fixed, given["fixed"])),
         "custom_objects": given["custom_objects"],
         "trusted": given["unsafe_deserialization"],
+        "outputs": given["outputs"],
         "signature": given["signature"],
         "layout": given["layout"],
         "torch_python": given["torch_python"],

@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.accuracy.inference import read_interface
-from edgeq.accuracy.paired_runs import Scorer, labelled_pairs, measure_quality, require_clear_names
+from edgeq.accuracy.paired_runs import (
+    labelled_pairs,
+    make_scorers,
+    measure_quality,
+    require_clear_names,
+)
 from edgeq.accuracy.verdict import judge_comparison
 from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
-from edgeq.conversion.file_metadata import read_preprocessing
+from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
 from edgeq.conversion.ways_out import find_ways_out, is_lost, open_reconverter
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
@@ -20,7 +25,6 @@ from edgeq.device_runners.measuring import run_job
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
-from edgeq.metrics.decoding import find_decoder
 from edgeq.progress import OnProgress
 from edgeq.values import BenchOptions, Comparison
 
@@ -91,8 +95,8 @@ def _compare(
         require_clear_names(opened.class_names, leader.outputs)
         pairs = labelled_pairs(opened, samples, seed, on_progress, "compare")
         wanted = opened.has_labels or metrics
-        decoder = find_decoder(decode, leader.inputs)
-        scorers = (Scorer(metrics, decoder), Scorer(metrics, decoder)) if wanted else None
+        decoding = decode or read_decoding(second) or read_decoding(first)
+        scorers = make_scorers(metrics, decoding, leader.inputs) if wanted else None
         quality = measure_quality(first, second, pairs, target, scorers=scorers, **options)
         timing = None
         if latency:
@@ -102,15 +106,14 @@ def _compare(
             )  # fmt: skip
         sizes = refer_baseline(first, baseline), storage.refer(second)
         issues = (*opened.issues, *find_differences(leader, batch, (first, second), texts, opened))
-    losses = () if scorers is None else scorers[0].losses(scorers[1])
-    verdict, reasons = judge_comparison(quality, timing, issues, losses)
+    verdict, reasons = judge_comparison(quality, timing, issues)
     return Comparison(
         baseline=sizes[0],
         candidate=sizes[1],
         data=opened.ref,
-        quality=quality,
-        metrics_baseline=() if scorers is None else scorers[0].values(),
-        metrics_candidate=() if scorers is None else scorers[1].values(),
+        quality=replace(quality, metrics=()),
+        metrics_baseline=tuple(pair.baseline for pair in quality.metrics),
+        metrics_candidate=tuple(pair.candidate for pair in quality.metrics),
         size_ratio=sizes[0].size_bytes / sizes[1].size_bytes,
         bench=timing,
         verdict=verdict,
@@ -119,6 +122,6 @@ def _compare(
         issues=issues,
         device=target.facts().device,
         processor=target.facts().processor,
-        losses=losses,
-        decoding=decode,
+        losses=tuple(pair.loss for pair in quality.metrics if pair.loss is not None),
+        decoding=decoding,
     )

@@ -15,7 +15,7 @@ from edgeq.accuracy.paired_runs import (
     run_pairs,
 )
 from edgeq.conversion.convert import float_tflite
-from edgeq.conversion.file_metadata import read_preprocessing
+from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.device_runners.devices import runtimes
@@ -51,7 +51,8 @@ def evaluate_models(
             steps = parse_preprocessing(texts, interface.inputs)
             opened = open_samples(data, interface.inputs, steps)
             require_clear_names(opened.class_names, interface.outputs)
-            scorer = Scorer(metrics, find_decoder(decode, interface.inputs))
+            decoding = read_decoding(path) if decode is None else decode
+            scorer = Scorer(metrics, find_decoder(decoding, interface.inputs))
             pairs = labelled_pairs(opened, samples, seed, on_progress, f"evaluate {model.name}")
             for (outputs,), labels in run_pairs([(path, interface)], pairs, device, **options):
                 scorer.add(outputs, labels)
@@ -67,7 +68,7 @@ def evaluate_models(
                 issues=opened.issues,
                 device=facts.device,
                 processor=facts.processor,
-                decoding=decode,
+                decoding=decoding,
             )
             found.append(item)
     fed = [item.preprocessing for item in found]

@@ -10,12 +10,18 @@ import numpy as np
 
 from edgeq.accuracy.inference import Interface, read_interface
 from edgeq.conversion.convert import float_tflite
-from edgeq.conversion.file_metadata import read_layout, read_preprocessing
+from edgeq.conversion.file_metadata import (
+    read_layout,
+    read_outputs,
+    read_preprocessing,
+    read_source_inputs,
+)
 from edgeq.converters.calibration.calibrate import batch_size
 from edgeq.converters.graph.dequantized import float_twin
 from edgeq.converters.graph.matching import require_same_layers
 from edgeq.converters.lowering.exported_models import FRAMEWORKS
 from edgeq.converters.lowering.model_kinds import KINDS, identify
+from edgeq.converters.rewrites.outputs.cutting import cut_outputs
 from edgeq.converters.samples.open_samples import Samples
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.errors import DataError, UsageError
@@ -39,11 +45,16 @@ def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path
     batch = batch_size(read_interface(candidate).inputs)
     options = ConvertOptions(batch=batch)
     if (source := identify(baseline)) in FRAMEWORKS:
-        options = replace(options, layout=read_layout(candidate))
+        options = read_source_inputs(candidate, replace(options, layout=read_layout(candidate)))
     elif source != "tflite":
         is_fused = lstm.count(flatbuffer.read(candidate)) > 0
         options = replace(options, lstm="fused" if is_fused else "unrolled")
-    return float_tflite(baseline, folder, options), candidate, batch
+    lowered = float_tflite(baseline, folder, options)
+    if outputs := read_outputs(candidate):
+        cut = folder / "cut.tflite"
+        cut.write_bytes(cut_outputs(lowered.read_bytes(), outputs))
+        lowered = cut
+    return lowered, candidate, batch
 
 
 def refer_baseline(lowered: Path, baseline: Path) -> FileRef:

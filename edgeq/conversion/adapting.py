@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +12,11 @@ from edgeq.converters.calibration.calibrate import why_stock
 from edgeq.converters.graph.finite_weights import require_finite_constants
 from edgeq.converters.lowering.framework_process import has_tensorflow
 from edgeq.converters.rewrites.apply import rewrite, unpack
+from edgeq.converters.rewrites.outputs.cutting import cut_outputs, find_choosing
+from edgeq.converters.rewrites.outputs.parts import split_outputs
 from edgeq.converters.training.learned_ranges import is_learned
 from edgeq.converters.writer.precisions import choose_precisions, refuse_islands
-from edgeq.errors import MissingExtraError
+from edgeq.errors import MissingExtraError, QuantizationError, UsageError
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import shared_tree
@@ -35,6 +39,8 @@ def adapt(model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Pa
         MissingExtraError: the model needs the stock calibrator, and TensorFlow is not installed.
         QuantizationError: operators would stay float, and the user has not allowed that.
     """
+    if options.outputs:
+        model = _cut(model, options.outputs, folder)
     content = Path(model.file.path).read_bytes()
     is_ours = scheme.activations != "float32" and options.calibrator != "tflite"
     is_ours = is_ours and not is_learned(scheme, model)
@@ -47,10 +53,13 @@ def adapt(model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Pa
         model = replace(
             model,
             file=storage.refer(path),
-            rewrites=model.rewrites + made.names,
+            rewrites=(*model.rewrites, *made.names),
             inputs=flatbuffer.interface(tree)[0],  # one that holds indices may become int32
         )
-    reason = why_stock(made.content) if is_ours else None
+    if options.split_outputs:
+        model = _split_outputs(model, made.content, folder)
+    content = Path(model.file.path).read_bytes()
+    reason = why_stock(content) if is_ours else None
     if reason is not None and not has_tensorflow():
         raise MissingExtraError(
             f"--scheme {scheme.name} needs TensorFlow for this model, because {reason}; TensorFlow "
@@ -59,8 +68,53 @@ def adapt(model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Pa
             "need it.",
         )
     if is_ours and not options.allow_float and reason is None:
-        mix = select_options(made.content, options)
-        tree = shared_tree(made.content, "the float model")
+        mix = select_options(content, options)
+        tree = shared_tree(content, "the float model")
+        if (found := find_choosing(tree, mix.keep_float)) is not None:
+            raise _refuse_choosing(*found)
         precisions = choose_precisions(tree, scheme.activations, mix.keep_float, mix.int16)
         refuse_islands(tree, precisions, mix.keep_float, scheme.activations)
     return model
+
+
+def _cut(model: FloatModel, names: Sequence[str], folder: Path) -> FloatModel:
+    content = cut_outputs(Path(model.file.path).read_bytes(), names)
+    path = folder / "cut.tflite"
+    path.write_bytes(content)
+    inputs, outputs = flatbuffer.interface(shared_tree(content, "the float model"))
+    rewrites = (*model.rewrites, f"cut off at {', '.join(names)}")
+    return replace(
+        model, file=storage.refer(path), inputs=inputs, outputs=outputs, rewrites=rewrites
+    )
+
+
+def _refuse_choosing(kind: str, names: Sequence[str]) -> QuantizationError:
+    options = " ".join(f"--outputs {shlex.quote(name)}" for name in names)
+    return QuantizationError(
+        f"{kind} suppresses overlapping boxes inside the model, and has no INT8 kernel.",
+        hint=f"Cut it off: {options}. Then state with --decode how boxes are read from these "
+        "outputs; eval and the code of packages suppress them (docs/tasks.md).",
+    )
+
+
+def _split_outputs(model: FloatModel, content: bytes, folder: Path) -> FloatModel:
+    """Give the parts of joined outputs as outputs.
+
+    Raises:
+        UsageError: no output joins parts.
+    """
+    split, joins = split_outputs(content)
+    if not joins:
+        names = ", ".join(repr(spec.name) for spec in model.outputs)
+        raise UsageError(
+            f"--split-outputs has no effect: no CONCATENATION makes an output ({names}).",
+            hint="Remove it; without --io, an output that INT8 would ruin is float32.",
+        )
+    path = folder / "parted.tflite"
+    path.write_bytes(split)
+    inputs, outputs = flatbuffer.interface(shared_tree(split, "the float model"))
+    rewrites = (*model.rewrites, f"outputs split into their parts ({len(joins)})")
+    return replace(
+        model, file=storage.refer(path), inputs=inputs, outputs=outputs, rewrites=rewrites,
+        joins=joins,
+    )  # fmt: skip

@@ -18,9 +18,12 @@ from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner, Inputs
 from edgeq.converters.corrections.correct import parse_corrections
 from edgeq.converters.lowering import lower
 from edgeq.converters.lowering.lower import Reader
+from edgeq.converters.rewrites.outputs.cutting import cut_outputs
 from edgeq.converters.samples import lint
 from edgeq.errors import DataError
+from edgeq.files import storage
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.joined_outputs import join_outputs, join_specs
 from edgeq.tflite.model_file import read_model
 from edgeq.values import FloatModel, Issue
 
@@ -70,7 +73,8 @@ def run_float(
         issues += [] if doubt is None else [doubt]
     if expected is None:
         return run, model
-    first_outputs = {name: run.outputs[name][: len(own)] for name, own in expected.items()}
+    joined = join_outputs(run.outputs, model.joins)
+    first_outputs = {name: joined[name][: len(own)] for name, own in expected.items()}
     return run, lower.check(model, expected, first_outputs)
 
 
@@ -152,14 +156,20 @@ def _ask_source(
         if not model.rewrites:
             return None, ()
         own = flatbuffer.interface(read_model(Path(model.source.path)).tree)[0]
-        source = replace(model, file=model.source, inputs=own)
         fed = ({spec.name: row[spec.name].astype(spec.dtype) for spec in own} for row in first)
+        outputs = join_specs(model.outputs, model.joins)
         folder = job.folder / "source"
         folder.mkdir()
+        source = replace(model, file=model.source, inputs=own, outputs=outputs, joins=())
+        if job.options.outputs:
+            path = folder / "cut.tflite"
+            path.write_bytes(cut_outputs(Path(model.source.path).read_bytes(), job.options.outputs))
+            source = replace(source, file=storage.refer(path))
         before = calibrate.run_float_model(source, fed, folder, CHECK_SAMPLES, "nothing")
         return before.outputs, ()
     inputs = calibrate.first_inputs(iter(first), model.inputs, CHECK_SAMPLES)
-    expected = reader.predict(inputs)
+    # A model that was cut off has other outputs: the whole one was checked, see `prepare`.
+    expected = None if job.options.outputs else reader.predict(inputs)
     if linter is None or len(model.inputs) != 1:
         return expected, ()
     few = first[:HINT_SAMPLES]

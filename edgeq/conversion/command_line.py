@@ -8,14 +8,17 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from edgeq.converters.samples.label_files import LabelledData
 from edgeq.values import ConvertOptions
 
 # Flags that are not named like their field.
 _FLAGS = {
     "input_shapes": "--input-shape",
+    "fixed_inputs": "--fix-input",
     "trusted": "--unsafe-deserialization",
     "min_sqnr_db": "--min-sqnr",
     "max_drop_points": "--max-drop",
+    "metrics": "--metric",
 }
 
 
@@ -36,7 +39,10 @@ def convert_command(
     """
     words = ["edgeq", "convert", _named(model)]
     for flag, given in (("--data", data), ("--test-data", test_data)):
-        words += [] if given is None else [flag, _named(given)]
+        if isinstance(given, LabelledData):
+            words += [flag, _named(given.data), "--labels", str(given.labels)]
+        elif given is not None:
+            words += [flag, _named(given)]
     words += [word for text in preprocess for word in ("--preprocess", text)]
     words += ["-o", str(output)]
     return shlex.join([*words, *_words_of(options, ConvertOptions())])
@@ -78,6 +84,8 @@ def _flag_words(name: str, flag: str, value: Any) -> list[str]:
     if name == "input_shapes":
         shapes = [(of, ",".join("?" if size == -1 else str(size) for size in s)) for of, s in value]
         return [word for of, sizes in shapes for word in (flag, f"{of}={sizes}")]
+    if name == "fixed_inputs":
+        return [word for of, number in value for word in (flag, f"{of}={number!r}")]
     if isinstance(value, tuple):
         return [word for item in value for word in (flag, item)]
     return [flag, f"{value:g}" if isinstance(value, float) else str(value)]

@@ -10,8 +10,9 @@ from typing import Any
 
 from edgeq.conversion.command_line import convert_command
 from edgeq.conversion.file_metadata import finish_file
-from edgeq.conversion.plan import CHECK_SAMPLES, choose_mix, require_budgets
+from edgeq.conversion.plan import choose_mix, require_budgets
 from edgeq.conversion.prepare import (
+    lower_checked,
     open_outputs,
     open_reader,
     prepare,
@@ -21,10 +22,9 @@ from edgeq.conversion.prepare import (
 from edgeq.conversion.proof import check_gates, measure_result, prove
 from edgeq.conversion.quantize import quantize_model
 from edgeq.conversion.ways_out import Reconverter, find_ways_out, is_lost
-from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.statistics import check_statistic
 from edgeq.converters.corrections.correct import parse_corrections
-from edgeq.converters.lowering import lower, model_kinds
+from edgeq.converters.lowering import model_kinds
 from edgeq.converters.lowering.exported_models import FRAMEWORKS
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.resolve_scheme import check_engine, resolve
@@ -78,8 +78,8 @@ def convert_model(
         )  # fmt: skip
         job, float_model, plan, issues = ready.job, ready.model, ready.plan, ready.issues
         best = quantize_model(job, float_model, plan, ready.run, issues)
-        carried = (ready.preprocessing, options.layout, float_model.rewrites)
-        target.write_bytes(finish_file(best.content, *carried))
+        carried = ready.carried(float_model, options.layout)
+        target.write_bytes(finish_file(best.content, carried))
         proof = prove(job, target, float_model, choose_mix(job, float_model), issues)
         quality = measure_result(job, float_model, plan, target, issues)
         ways_out: tuple[WayOut, ...] = ()
@@ -195,9 +195,5 @@ def float_tflite(
             process = stack.enter_context(TensorFlowProcess(verbose=verbose))
         reader = open_reader(stack, path, process, options, verbose)
         assert reader is not None
-        model = reader.lower(options, folder)
-        fed = lower.random_samples(model.inputs, CHECK_SAMPLES, options.seed)
-        first = calibrate.first_inputs(iter(fed), model.inputs, CHECK_SAMPLES)
-        run = calibrate.run_float_model(model, iter(fed), folder, CHECK_SAMPLES, "nothing")
-        lower.check(model, reader.predict(first), run.outputs)
+        model = lower_checked(reader, options, folder)
     return Path(model.file.path)

@@ -17,12 +17,15 @@ from edgeq.converters.quantization.selectors import (
     select_mix,
     with_inner,
 )
+from edgeq.converters.samples.label_files import LabelledData
 from edgeq.converters.samples.open_samples import Samples, choose, hold_out, open_samples
 from edgeq.device_runners.devices.device import Device
 from edgeq.errors import UsageError
 from edgeq.issues import make_issue
+from edgeq.metrics.catalogue import check_metric
+from edgeq.metrics.decoding import parse_decoding
 from edgeq.progress import OnProgress
-from edgeq.values import ConvertOptions, FloatModel, Issue, Preprocessing
+from edgeq.values import RECURRENT_DTYPES, ConvertOptions, FloatModel, Issue, Preprocessing
 from edgeq.values.schemes import SCHEMES, Scheme
 
 CHECK_SAMPLES = 4  # enough to tell two functions apart, few enough to cost nothing
@@ -64,6 +67,7 @@ class SamplePlan:
         held_out: indices of `samples` to measure on; empty when all calibrate, or with `test`.
         issues: doubts about the division.
         tested: indices of `test` to measure on, None for all.
+        has_task: whether the user named metrics, a decoding or labels: metrics are measured then.
     """
 
     samples: Samples | None
@@ -72,6 +76,7 @@ class SamplePlan:
     held_out: tuple[int, ...]
     issues: tuple[Issue, ...] = ()
     tested: tuple[int, ...] | None = None
+    has_task: bool = False
 
     @property
     def is_held_out(self) -> bool:
@@ -93,6 +98,25 @@ def require_budgets(options: ConvertOptions) -> None:
     ):
         if gate is not None and not 0 <= gate < math.inf:
             raise UsageError(f"{name} must be 0 or more, not {gate:g}.")
+    require_task(options)
+
+
+def require_task(options: ConvertOptions) -> None:
+    """Refuse metrics and a decoding that cannot be read, before any work.
+
+    Raises:
+        UsageError: one is unknown, or a budget is for the user's own function.
+    """
+    for name in options.metrics:
+        check_metric(name)
+    if options.decode is not None:
+        parse_decoding(options.decode)
+    first = next(iter(options.metrics), "")
+    if options.max_drop_points is not None and ":" in first:
+        raise UsageError(
+            f"--max-drop limits the loss of the first --metric, and {first} has no interval.",
+            hint="Name one of edgeq's metrics first, or remove --max-drop.",
+        )
 
 
 def _is_same_data(samples: Samples, test: Samples) -> bool:
@@ -105,7 +129,7 @@ def _is_same_data(samples: Samples, test: Samples) -> bool:
 def choose_mix(job: Job, model: FloatModel) -> Mix:
     """Return the operators of a float model that are not INT8: the options', and the ends'."""
     mix = select_options(Path(model.file.path).read_bytes(), job.options)
-    return replace(mix, wide=job.wide)
+    return replace(mix, wide=job.wide, int16=(*mix.int16, *job.wide.int16))
 
 
 def select_options(content: bytes, options: ConvertOptions) -> Mix:
@@ -118,12 +142,19 @@ def select_options(content: bytes, options: ConvertOptions) -> Mix:
         content: the float flatbuffer.
 
     Raises:
-        UsageError: a selector matches no operator, or two contradict each other.
+        UsageError: a selector matches no operator, two contradict each other, or
+            `options.recurrent` is unknown.
     """
+    if options.recurrent not in RECURRENT_DTYPES:
+        raise UsageError(
+            f"Unknown dtype {options.recurrent!r} inside recurrent layers; use one of "
+            f"{', '.join(RECURRENT_DTYPES)}."
+        )
     given = (options.keep_float, options.int16, options.int4)
     mix = NO_MIX
     if any(given) or options.weights != "int8":
         mix = select_mix(content, *given, options.weights)
+    mix = replace(mix, recurrent=options.recurrent)
     is_int8 = SCHEMES[options.scheme].activations == "int8" and options.calibrator != "tflite"
     return with_inner(content, mix) if is_int8 else mix
 
@@ -143,9 +174,12 @@ def plan_samples(
     Raises:
         DataError: the data cannot be read or does not fit the model.
     """
+    has_task = bool(options.metrics or options.decode) or any(
+        isinstance(given, LabelledData) for given in (data, test_data)
+    )
     test = None if test_data is None else open_samples(test_data, model.inputs, declared)
     if data is None:
-        return SamplePlan(None, (), test, ())
+        return SamplePlan(None, (), test, (), has_task=has_task)
     samples = open_samples(data, model.inputs, declared)
     wanted = options.samples or DEFAULT_SAMPLES
     there = samples.count_up_to(wanted + MAX_HELD_OUT) if samples.count is None else samples.count
@@ -163,4 +197,4 @@ def plan_samples(
         )
         issues = (*issues, make_issue("convert.not_held_out", message))
     held_out = () if test is not None else hold_out(samples, chosen, MAX_HELD_OUT)
-    return SamplePlan(samples, chosen, test, held_out, issues)
+    return SamplePlan(samples, chosen, test, held_out, issues, has_task=has_task)

@@ -12,10 +12,23 @@ from typing import Any
 
 from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_float
+from edgeq.conversion.file_metadata import Carried
 from edgeq.conversion.forms import choose_form, lower_forms
-from edgeq.conversion.plan import Job, SamplePlan, plan_samples, select_options
+from edgeq.conversion.plan import (
+    CHECK_SAMPLES,
+    Job,
+    SamplePlan,
+    choose_mix,
+    plan_samples,
+    select_options,
+)
 from edgeq.conversion.wide_ends import keep_ends_wide
-from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner
+from edgeq.converters.calibration.calibrate import (
+    FloatRun,
+    FloatRunner,
+    first_inputs,
+    run_float_model,
+)
 from edgeq.converters.graph.folding import find_unfolded
 from edgeq.converters.lowering import lower, model_kinds, resizing
 from edgeq.converters.lowering.exported_models import FRAMEWORKS, ExportedReader, refuse_options
@@ -23,10 +36,11 @@ from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader, FindInputs, Reader
 from edgeq.converters.samples.open_samples import find_inputs
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
-from edgeq.converters.writer.precisions import name_of
+from edgeq.converters.writer.precisions import name_of, recurrent_names
 from edgeq.device_runners.devices.kept_agent import KeptAgent
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
+from edgeq.metrics.decoding import parse_decoding, show_decoding
 from edgeq.progress import OnNote, OnProgress, no_note
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import read_model
@@ -40,6 +54,7 @@ class Prepared:
 
     Attributes:
         preprocessing: `--preprocess` texts to store in the file.
+        decoding: `--decode` text to store in it, None without.
         run: the calibration pass.
         issues: the issues so far; later steps add more.
     """
@@ -47,9 +62,17 @@ class Prepared:
     job: Job
     model: FloatModel
     preprocessing: tuple[str, ...]
+    decoding: str | None
     plan: SamplePlan
     run: FloatRun
     issues: list[Issue]
+
+    def carried(self, model: FloatModel, layout: str) -> Carried:
+        """Return what a file carries that is made from a form of the model."""
+        outputs = self.job.options.outputs
+        return Carried(
+            self.preprocessing, layout, model.rewrites, self.decoding, model.joins, outputs
+        )
 
 
 def prepare(
@@ -87,6 +110,10 @@ def prepare(
         adopted = resizing.fix_shapes(lower.adopt(Path(model), options), options, folder)
         forms = [adapt(adopted, scheme, options, folder)]
     else:
+        if options.outputs:
+            whole = folder / "whole"
+            whole.mkdir()
+            lower_checked(reader, options, whole)
         forms = list(lower_forms(reader, scheme, options, folder))
     float_model = forms[0]
     declared = parse_preprocessing(preprocess, float_model.inputs)
@@ -101,8 +128,23 @@ def prepare(
     if len(forms) > 1:
         run, float_model = choose_form(job, plan, run, (float_model, *forms[1:]), issues)
     job, float_model, run = keep_ends_wide(job, float_model, plan, run, issues)
+    issues += _wide_steps(job, float_model)
     texts = tuple(format_preprocessing(item) for item in declared)
-    return Prepared(job, float_model, texts, plan, run, issues)
+    decoding = None if options.decode is None else show_decoding(parse_decoding(options.decode))
+    return Prepared(job, float_model, texts, decoding, plan, run, issues)
+
+
+def lower_checked(reader: Reader, options: ConvertOptions, folder: Path) -> FloatModel:
+    """Lower a source, and compare the result with it on random inputs.
+
+    Raises:
+        EdgeqError: see `convert_model`.
+    """
+    model = reader.lower(options, folder)
+    fed = lower.random_samples(model.inputs, CHECK_SAMPLES, options.seed)
+    first = first_inputs(iter(fed), model.inputs, CHECK_SAMPLES)
+    run = run_float_model(model, iter(fed), folder, CHECK_SAMPLES, "nothing")
+    return lower.check(model, reader.predict(first), run.outputs)
 
 
 def open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tuple[Path, Path]:
@@ -153,6 +195,22 @@ def _unfolded(model: FloatModel) -> list[Issue]:
         "they cost time and accuracy"
     )
     return [make_issue("convert.unfolded", message)]
+
+
+def _wide_steps(job: Job, model: FloatModel) -> list[Issue]:
+    """Return the note that recurrent layers have INT16 inside."""
+    chosen = set(choose_mix(job, model).int16)
+    if not chosen:
+        return []
+    tree = read_model(Path(model.file.path)).tree
+    count = len(chosen & set(recurrent_names(tree)))
+    if not count or job.scheme.activations != "int8":
+        return []
+    message = (
+        f"{count} operators inside recurrent layers have INT16 activations, because errors add up "
+        "from step to step; --recurrent int8 is faster with XNNPACK, and less accurate"
+    )
+    return [make_issue("convert.recurrent", message)]
 
 
 def warn_of_int4(model: FloatModel, narrow: Collection[str]) -> list[Issue]:

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from edgeq.accuracy.paired_runs import Pair, measure_quality, require_clear_names, unclear_names
-from edgeq.accuracy.verdict import chance_doubt, judge_comparison, unproven_budget, worst_sqnr_db
+from edgeq.accuracy.paired_runs import (
+    Pair,
+    make_scorers,
+    measure_quality,
+    require_clear_names,
+    unclear_names,
+)
+from edgeq.accuracy.verdict import (
+    budget_drop,
+    budget_name,
+    chance_doubt,
+    judge_comparison,
+    unproven_budget,
+    worst_sqnr_db,
+)
+from edgeq.conversion.file_metadata import joined_file
 from edgeq.conversion.plan import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan
 from edgeq.converters.lowering import lower
 from edgeq.converters.proof import certificate
@@ -78,7 +93,7 @@ def measure_result(
         QuantizationError: the quantized file cannot be run.
     """
     job.on_progress("compare with float", 0, None)
-    float_file = Path(model.file.path)
+    float_file = joined_file(model, job.folder)
     if plan.samples is None and plan.test is None:
         drawn = lower.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
         _measure(job, float_file, target, ((inputs, None) for inputs in drawn))
@@ -98,17 +113,22 @@ def measure_result(
         (sample.inputs, sample.label if reason is None else None)
         for sample in used.iterate(indices)
     )
-    quality = _measure(job, float_file, target, pairs, is_held_out=plan.is_held_out)
+    scorers = None
+    if plan.has_task and (used.has_labels or job.options.metrics):
+        scorers = make_scorers(job.options.metrics, job.options.decode, model.inputs)
+    quality = _measure(
+        job, float_file, target, pairs, is_held_out=plan.is_held_out, scorers=scorers
+    )
     issues += _doubts(quality, job.options.max_drop_points)
     return quality
 
 
 def _measure(
-    job: Job, float_file: Path, target: Path, pairs: Iterable[Pair], *, is_held_out: bool = True
+    job: Job, float_file: Path, target: Path, pairs: Iterable[Pair], **options: Any
 ) -> Quality:
     """Compare two files; a quantized one that cannot be run has no name that the user knows."""
     try:
-        return measure_quality(float_file, target, pairs, job.device, is_held_out=is_held_out)
+        return measure_quality(float_file, target, pairs, job.device, **options)
     except DeviceError as error:
         beginning, _, reason = error.message.partition(": ")
         if str(target) not in beginning:
@@ -164,16 +184,18 @@ def check_gates(finished: Conversion) -> None:
                 hint=_way_out(finished, options.min_sqnr_db),
             )
     if options.max_drop_points is not None:
-        if quality is None or quality.drop_points is None:
+        drop = None if quality is None else budget_drop(quality)
+        if quality is None or drop is None:
             raise DataError(
                 "--max-drop needs labelled samples, and "
                 f"{_judged_on(finished)} has no class labels.",
-                hint="Put labels into the data (y in an .npz, a folder per class).",
+                hint="Put labels into the data (y in an .npz, a folder per class), or --labels.",
             )
-        drop = quality.drop_points
         if drop.value > options.max_drop_points:
+            verb = "gets worse" if quality.metrics else "drops"
+            name = budget_name(quality)
             raise GateError(
-                f"Accuracy drops by {drop.value:.2f} points (95 % interval {drop.low:.2f} to "
-                f"{drop.high:.2f}), more than the allowed {options.max_drop_points:g}; "
-                "nothing was written."
+                f"{name[:1].upper()}{name[1:]} {verb} by {drop.value:.2f} points (95 % interval "
+                f"{drop.low:.2f} to {drop.high:.2f}), more than the allowed "
+                f"{options.max_drop_points:g}; nothing was written."
             )

@@ -36,7 +36,8 @@ def is_lost(quality: Quality) -> bool:
     """Return whether a part of the outputs is lost, or all of them without labels to judge by."""
     if find_lost(quality):
         return True
-    return quality.drop_points is None and judge_comparison(quality, None)[0] == "no"
+    outputs = replace(quality, metrics=())
+    return quality.drop_points is None and judge_comparison(outputs, None)[0] == "no"
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,12 @@ class Reconverter:
         try:
             job, model, run = keep_ends_wide(job, ready.model, ready.plan, ready.run, [])
             made = quantize_model(job, model, ready.plan, run, [])
-            carried = (ready.preprocessing, options.layout, model.rewrites)
-            target.write_bytes(finish_file(made.content, *carried))
+            carried = ready.carried(model, options.layout)
+            target.write_bytes(finish_file(made.content, carried))
             prove(job, target, model, choose_mix(job, model), [])
         except (QuantizationError, CertificateError, UsageError):
             return None  # a missing kernel, or an operator that stays float
-        return measure_result(job, model, ready.plan, target, [])
+        return measure_result(job, model, replace(ready.plan, has_task=False), target, [])
 
     def try_out(self, options: ConvertOptions) -> WayOut:
         """Convert with `--effort fast`, and with the full effort only if nothing is lost."""
@@ -190,5 +191,5 @@ def _plain(options: ConvertOptions) -> ConvertOptions:
     """
     return replace(
         options, engine="edgeq", trusted=False, custom_objects=(), torch_python=None,
-        onnx_python=None, min_sqnr_db=None, max_drop_points=None,
+        onnx_python=None, min_sqnr_db=None, max_drop_points=None, metrics=(),
     )  # fmt: skip

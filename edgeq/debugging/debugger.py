@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 
 from edgeq.accuracy.inference import Interface, read_interface
-from edgeq.accuracy.paired_runs import measure_quality, require_clear_names
+from edgeq.accuracy.paired_runs import make_scorers, measure_quality, require_clear_names
 from edgeq.children.child import Child
 from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
-from edgeq.conversion.file_metadata import read_preprocessing
+from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
 from edgeq.conversion.remedies import selector
 from edgeq.conversion.ways_out import open_reconverter
 from edgeq.converters.calibration.calibrate import batch_size
 from edgeq.converters.graph.matching import match_operators
 from edgeq.converters.rewrites.apply import rewrite
+from edgeq.converters.samples.label_files import LabelledData
 from edgeq.converters.samples.open_samples import Sample, Samples, choose, open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.debugging.causes import explain
@@ -81,6 +82,8 @@ def _inspect(
     candidate: Path,
     data: Any,
     *,
+    metrics: Sequence[str],
+    decode: str | None,
     preprocess: Sequence[str] | None,
     samples: int,
     seed: int,
@@ -105,9 +108,23 @@ def _inspect(
         on_progress("debug", 0, None)
         rows = _read_rows(opened, leader, samples, seed)
         pairs = ((row.inputs, row.label) for row in rows)
-        quality = measure_quality(first, second, pairs, resolve_device("local"))
+        decoding = decode or read_decoding(second) or read_decoding(first)
+        scorers = None
+        if metrics or (opened.has_labels and (decoding or isinstance(data, LabelledData))):
+            scorers = make_scorers(metrics, decoding, leader.inputs)
+        quality = measure_quality(first, second, pairs, resolve_device("local"), scorers=scorers)
+        metric = next((pair.loss.name for pair in quality.metrics if pair.loss is not None), None)
         job = _write_job(folder, rows, leader, follower)
-        found = _run({**job, "float": str(first), "quantized": str(second)}, folder)
+        found = _run(
+            {
+                **job,
+                "float": str(first),
+                "quantized": str(second),
+                "metric": metric,
+                "decoding": decoding,
+            },
+            folder,
+        )
         culprits = _rank(_read_layers(found["layers"]))
         report = DebugReport(
             baseline=files[0],
@@ -118,6 +135,7 @@ def _inspect(
             layers=tuple(item.layer for item in culprits),
             unmatched=tuple(found["unmatched"]),
             preprocessing=texts,
+            metric=metric,
             issues=(
                 *opened.issues,
                 *find_differences(leader, batch, (first, second), texts, opened),

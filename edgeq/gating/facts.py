@@ -50,8 +50,8 @@ class QualityFact:
         is_compared: by `compare`, on data that the user chose for it; not by `convert` or `tune`.
         issues: doubts about it.
         device: that the samples ran on, None where the record does not have it.
-        metrics: of the candidate.
-        losses: of the same metrics.
+        metrics: of the candidate, each with its place in the record.
+        losses: of the same metrics, in the same way.
     """
 
     quality: Quality
@@ -61,8 +61,8 @@ class QualityFact:
     issues: tuple[Issue, ...]
     origin: Origin
     device: str | None = None
-    metrics: tuple[MetricValue, ...] = ()
-    losses: tuple[MetricLoss, ...] = ()
+    metrics: tuple[tuple[MetricValue, Origin], ...] = ()
+    losses: tuple[tuple[MetricLoss, Origin], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,11 +141,6 @@ class Facts:
 def inside(origin: Origin, path: str) -> Origin:
     """A field below: `path` is appended, e.g. ".latency.p50_ms"."""
     return replace(origin, json_path=f"{origin.json_path}{path}")
-
-
-def beside(origin: Origin, path: str) -> Origin:
-    """A field of the same object: `path` replaces the last name, e.g. ".losses[0]"."""
-    return replace(origin, json_path=origin.json_path.rpartition(".")[0] + path)
 
 
 def gather(records: Sequence[Record], what: str) -> Facts:
@@ -249,7 +244,13 @@ def _read_made(part: Part, candidate: FileRef, makers: Makers) -> Iterator[Fact]
     if value.quality is not None and data is not None:
         issues = _with_doubts(value.quality, value.issues)
         origin = part.origin(".quality")
-        yield QualityFact(value.quality, data, (), False, issues, origin)
+        pairs = [
+            (pair, part.origin(f".quality.metrics[{place}]"))
+            for place, pair in enumerate(value.quality.metrics)
+        ]
+        metrics = tuple((pair.candidate, inside(at, ".candidate")) for pair, at in pairs)
+        losses = tuple((pair.loss, inside(at, ".loss")) for pair, at in pairs if pair.loss)
+        yield QualityFact(value.quality, data, (), False, issues, origin, None, metrics, losses)
 
 
 def _read_inspection(part: Part, candidate: FileRef, makers: Makers) -> Iterator[Fact]:
@@ -262,9 +263,16 @@ def _read_comparison(part: Part, candidate: FileRef, makers: Makers) -> Iterator
     yield SizeFact(value.candidate.size_bytes, part.origin(".candidate.size_bytes"))
     inherited = inherited_doubts(value.data, value.preprocessing, makers)
     issues = tuple(dict.fromkeys((*_with_doubts(value.quality, value.issues), *inherited)))
+    metrics, losses = (
+        tuple((item, part.origin(f".{field}[{place}]")) for place, item in enumerate(items))
+        for field, items in (
+            ("metrics_candidate", value.metrics_candidate),
+            ("losses", value.losses),
+        )
+    )
     yield QualityFact(
         value.quality, value.data, value.preprocessing, True, issues, part.origin(".quality"),
-        device_of(value), value.metrics_candidate, value.losses,
+        device_of(value), metrics, losses,
     )  # fmt: skip
     if value.bench is not None:
         doubts = tuple(issue for issue in value.issues if issue.code in _SPEED_DOUBTS)

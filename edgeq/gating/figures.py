@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgeq import timing
 from edgeq.accuracy.verdict import doubt_of_parts, total_sqnr_db, worst_sqnr_db
-from edgeq.gating.facts import BenchFact, EvalFact, Facts, QualityFact, beside, inside
+from edgeq.gating.facts import BenchFact, EvalFact, Facts, QualityFact, inside
 from edgeq.gating.intervals import Estimate
 from edgeq.metrics.catalogue import ACCURACY
 from edgeq.metrics.intervals import wilson_interval
@@ -106,24 +106,24 @@ def _accuracy(fact: QualityFact | EvalFact, right: int, count: int, path: str) -
 
 def find_losses(facts: Facts, metric: str | None) -> Iterator[Figure]:
     """How much worse than FP32 the model is by a metric, one figure for each data set."""
-    for fact in facts.qualities:
-        for place, found in enumerate(fact.losses):
+    for fact in _qualities(facts):
+        for found, origin in fact.losses:
             if found.name == metric:
                 form, unit = ("{:+.2f} points", "points") if found.unit else ("{:+.4g}", "")
                 estimate = Estimate(found.loss.value, found.loss.low, found.loss.high)
-                origin = beside(fact.origin, f".losses[{place}].loss")
+                origins = (inside(origin, ".loss"),)
                 yield Figure(
-                    fact.data.sha256, estimate, unit, show(estimate, form), (origin,), fact.issues,
+                    fact.data.sha256, estimate, unit, show(estimate, form), origins, fact.issues,
                     fact,
                 )  # fmt: skip
 
 
 def find_metrics(facts: Facts, metric: str | None) -> Iterator[Figure]:
     """A metric of the model itself, of `compare` and `eval`, one figure for each data set."""
-    for fact in facts.qualities:
-        for place, value in enumerate(fact.metrics):
-            origin = beside(fact.origin, f".metrics_candidate[{place}].value")
-            yield from _metric(fact, value, metric, origin)
+    for fact in _qualities(facts):
+        if fact.is_compared or not facts.evaluations:
+            for value, at in fact.metrics:
+                yield from _metric(fact, value, metric, inside(at, ".value"))
     for evaluated in facts.evaluations:
         for place, value in enumerate(evaluated.evaluation.metrics):
             origin = inside(evaluated.origin, f".metrics[{place}].value")

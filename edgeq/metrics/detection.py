@@ -84,9 +84,9 @@ class MeanAveragePrecision(WeightedMetric):
         if self._classes is None:
             self._classes = list(_match(self._found, self._labels, self._ious))
         precisions = [
-            _average_precision(found, weights, place)
+            precision
             for found in self._classes
-            for place in range(len(self._ious))
+            for precision in _average_precisions(found, weights)
         ]
         if not precisions:
             return np.full(len(weights), np.nan)
@@ -96,23 +96,28 @@ class MeanAveragePrecision(WeightedMetric):
         return "no sample has a labelled box"
 
 
-def _average_precision(
-    found: _Class, weights: NDArray[np.float64], place: int
-) -> NDArray[np.float64]:
-    """Return the average precision of a class at a threshold for each row of weights: [draws]."""
+def _average_precisions(
+    found: _Class, weights: NDArray[np.float64]
+) -> Iterator[NDArray[np.float64]]:
+    """Yield the average precision of a class for each row of weights, by threshold: [draws].
+
+    Only places of hits count: the best precision at a recall or a higher one is at a hit.
+    """
     wanted = weights @ found.wanted
     of_boxes = weights[:, found.images]
-    hits = np.cumsum(of_boxes * found.is_hit[place], axis=1)
-    misses = np.cumsum(of_boxes * found.is_miss[place], axis=1)
-    precision = hits / np.maximum(hits + misses, np.finfo(float).tiny)
-    # The best precision at this recall or a higher one counts.
-    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    precision = np.hstack((precision, np.zeros((len(precision), 1))))
-    result = np.full(len(weights), np.nan)
-    for draw in np.flatnonzero(wanted > 0):
-        places = np.searchsorted(hits[draw] / wanted[draw], _RECALLS, side="left")
-        result[draw] = precision[draw, places].mean()
-    return result
+    named = np.cumsum(of_boxes, axis=1)
+    for is_hit, is_miss in zip(found.is_hit, found.is_miss, strict=True):
+        counts = is_hit | is_miss
+        counted = named if counts.all() else np.cumsum(of_boxes * counts, axis=1)
+        hits = np.cumsum(of_boxes[:, is_hit], axis=1)
+        precision = hits / np.maximum(counted[:, is_hit], np.finfo(float).tiny)
+        precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        precision = np.hstack((precision, np.zeros((len(precision), 1))))
+        result = np.full(len(weights), np.nan)
+        for draw in np.flatnonzero(wanted > 0):
+            places = np.searchsorted(hits[draw] / wanted[draw], _RECALLS, side="left")
+            result[draw] = precision[draw, places].mean()
+        yield result
 
 
 def _match(

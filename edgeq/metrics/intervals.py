@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,8 +66,7 @@ def interval_of(metric: WeightedMetric) -> Interval:
     value = metric.value().value
     if isinstance(metric, TopK):
         return Interval(value, *wilson_interval(round(value * metric.count / 100), metric.count))
-    drawn = np.concatenate([metric.evaluate(weights) for weights in _draw(metric.count)])
-    return _percentiles(value, drawn, None)
+    return _percentiles(value, metric.drawn(partial(_draw, metric.count)), None)
 
 
 def loss_interval(baseline: WeightedMetric, candidate: WeightedMetric) -> Interval:
@@ -83,15 +83,10 @@ def loss_interval(baseline: WeightedMetric, candidate: WeightedMetric) -> Interv
     if isinstance(baseline, TopK) and isinstance(candidate, TopK):
         return drop_interval(count_pairs(baseline.kept()[0], candidate.kept()[0]))
     sign = 1.0 if baseline.is_higher_better else -1.0
-    drawn = np.concatenate(
-        [
-            sign * (baseline.evaluate(weights) - candidate.evaluate(weights))
-            for weights in _draw(baseline.count)
-        ]
-    )
+    ours, theirs = (of.drawn(partial(_draw, of.count)) for of in (baseline, candidate))
     value = sign * (baseline.value().value - candidate.value().value)
     unseen = 100.0 * min(1.0, 3.69 / baseline.count) if baseline.unit == "percent" else None
-    return _percentiles(value, drawn, unseen)
+    return _percentiles(value, sign * (ours - theirs), unseen)
 
 
 def _draw(count: int) -> Iterator[NDArray[np.float64]]:

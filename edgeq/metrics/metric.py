@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,6 +52,7 @@ class WeightedMetric(ABC):
     def __init__(self) -> None:
         self.count = 0
         self._kept: list[tuple[NDArray[Any], ...]] = []
+        self._drawn: NDArray[np.float64] | None = None
 
     def add(self, outputs: Outputs, labels: NDArray[Any]) -> None:
         """Take in a batch.
@@ -61,6 +62,7 @@ class WeightedMetric(ABC):
         """
         self._kept.append(self._measure(outputs, labels))
         self.count += len(labels)
+        self._drawn = None
 
     @abstractmethod
     def _measure(self, outputs: Outputs, labels: NDArray[Any]) -> tuple[NDArray[Any], ...]:
@@ -76,6 +78,16 @@ class WeightedMetric(ABC):
         Returns:
             [draws]; NaN where the metric is not defined.
         """
+
+    def drawn(self, weights: Callable[[], Iterable[NDArray[np.float64]]]) -> NDArray[np.float64]:
+        """Return the metric for each row of blocks of weights, computed once: [draws].
+
+        Args:
+            weights: yields the blocks; always the same for as many samples.
+        """
+        if self._drawn is None:
+            self._drawn = np.concatenate([self.evaluate(block) for block in weights()])
+        return self._drawn
 
     def value(self) -> MetricValue:
         """Return the metric over all samples.

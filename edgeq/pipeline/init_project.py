@@ -140,6 +140,9 @@ def _reading_lines(options: ConvertOptions) -> list[str]:
             f"{_quote(name)} = {list(sizes)}" for name, sizes in options.input_shapes
         )
         lines.append(f"input_shape = {{ {shapes} }}")
+    if options.fixed_inputs:
+        values = ", ".join(f"{_quote(name)} = {value!r}" for name, value in options.fixed_inputs)
+        lines.append(f"fix_input = {{ {values} }}")
     if options.custom_objects:
         lines.append(f"custom_objects = {_quote_all(options.custom_objects)}")
     if options.trusted:

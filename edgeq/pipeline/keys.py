@@ -16,7 +16,15 @@ from edgeq.gating.policy import read_number
 from edgeq.metrics.catalogue import check_metric
 from edgeq.metrics.decoding import parse_decoding
 from edgeq.packaging.targets import NAMES as TARGETS
-from edgeq.values import CALIBRATORS, EFFORTS, LAYOUTS, LSTM_FORMS, OBJECTIVES, WEIGHTS
+from edgeq.values import (
+    CALIBRATORS,
+    EFFORTS,
+    LAYOUTS,
+    LSTM_FORMS,
+    OBJECTIVES,
+    RECURRENT_DTYPES,
+    WEIGHTS,
+)
 from edgeq.values.schemes import IO_DTYPES, SCHEMES
 
 # From a value of the file to one of Python; ValueError says what was expected, UsageError all.
@@ -121,6 +129,15 @@ def _shapes(value: Any) -> tuple[tuple[str, tuple[int, ...]], ...]:
     return tuple((name, tuple(sizes)) for name, sizes in value.items())
 
 
+def _numbers(value: Any) -> tuple[tuple[str, float], ...]:
+    def is_number(item: Any) -> bool:
+        return isinstance(item, (int, float)) and not isinstance(item, bool)
+
+    if not isinstance(value, dict) or not all(map(is_number, value.values())):
+        raise ValueError("a table from an input's name to its value")
+    return tuple((name, float(number)) for name, number in value.items())
+
+
 # Keys of [model] and [data] that `edgeq convert` has too have the same names.
 KEYS: dict[str, dict[str, Key]] = {
     "model": {
@@ -130,6 +147,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "scheme": Key(_one_of(SCHEMES), '"int8"', "scheme"),
         "io": Key(_one_of(IO_DTYPES), '"float32"', "io"),
         "engine": Key(_checked(_text, check_engine), '"edgeq"', "engine"),
+        "split_outputs": Key(_switch, "true", "split_outputs"),
         "granularity": Key(_one_of(GRANULARITIES), '"tensor"', "granularity"),
         "effort": Key(_one_of(EFFORTS), '"fast"', "effort"),
         "calibrator": Key(_one_of(CALIBRATORS), '"tflite"', "calibrator"),
@@ -140,9 +158,12 @@ KEYS: dict[str, dict[str, Key]] = {
         "weights": Key(_one_of(WEIGHTS), '"int4"', "weights"),
         "int4": Key(_selectors("int4"), '["type:FULLY_CONNECTED"]', "int4"),
         "lstm": Key(_one_of(LSTM_FORMS), '"unrolled"', "lstm"),
+        "recurrent": Key(_one_of(RECURRENT_DTYPES), '"int8"', "recurrent"),
         "allow_float": Key(_switch, "true", "allow_float"),
         "batch": Key(lambda value: 0 if value == "dynamic" else _size(value), '"dynamic"', "batch"),
         "input_shape": Key(_shapes, "{ image = [1, 224, 224, 3] }", "input_shapes"),
+        "fix_input": Key(_numbers, "{ sr = 16000 }", "fixed_inputs"),
+        "outputs": Key(_texts, '["boxes", "scores"]', "outputs"),
         "signature": Key(_text, '"serving_default"', "signature"),
         "custom_objects": Key(_texts, '["layers:Scale"]', "custom_objects"),
         "unsafe_deserialization": Key(_switch, "true", "trusted"),
@@ -155,8 +176,8 @@ KEYS: dict[str, dict[str, Key]] = {
         "test": Key(_text, '"test.npz"'),
         "preprocess": Key(_checked(_texts, check_preprocessing), '["scale=1/255"]'),
         "labels": Key(_text, '"test_labels.json"'),
-        "metrics": Key(_checked(_texts, check_metric), '["f1"]'),
-        "decode": Key(_checked(_text, parse_decoding), '"boxes=cxcywh,unit=pixels"'),
+        "metrics": Key(_checked(_texts, check_metric), '["f1"]', "metrics"),
+        "decode": Key(_checked(_text, parse_decoding), '"boxes=cxcywh,unit=pixels"', "decode"),
         "samples": Key(_count, "200", "samples"),
         "test_samples": Key(_count, "1000"),
         "seed": Key(_whole, "0", "seed"),

@@ -213,7 +213,7 @@ def _read_convert(project: ProjectFile, given: Given) -> ConvertOptions:
         setting = given.get(("model", "io"))
         where = project.file.path if setting is None else setting.where
         raise UsageError(f"{where}: {error.message}", hint=error.hint) from error
-    return options
+    return replace(options, metrics=())  # the test data have the labels, and are for compare
 
 
 def _read_tune(given: Given, convert: ConvertOptions) -> TuneOptions:
@@ -224,7 +224,10 @@ def _read_tune(given: Given, convert: ConvertOptions) -> TuneOptions:
             hint="Set max_drop = 0.5 (points), min_sqnr = 25 (dB), or both.",
         )
     chosen: TuneOptions = _read_fields(TuneOptions, given, ("tune",))
-    return replace(chosen, convert=budget)
+    # A budget needs a metric with an interval, and labels.
+    own = budget.metrics if ("data", "test") in given else ()
+    metrics = tuple(name for name in own if ":" not in name)
+    return replace(chosen, convert=replace(budget, metrics=metrics))
 
 
 # ---------------------------------------------------------------- files

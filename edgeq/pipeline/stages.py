@@ -30,8 +30,8 @@ from edgeq.values import ConvertOptions
 _TENSORFLOW_KINDS = ("keras", "h5", "saved_model")
 # Options for reading a model file: those of `ConvertOptions` that its float form depends on.
 _READING = (
-    "batch", "input_shapes", "custom_objects", "trusted", "signature", "layout", "torch_python",
-    "onnx_python", "seed",
+    "batch", "input_shapes", "fixed_inputs", "custom_objects", "trusted", "signature", "layout",
+    "torch_python", "onnx_python", "seed",
 )  # fmt: skip
 
 
@@ -126,6 +126,7 @@ def _plan_tune(plan: Plan, reads: dict[str, Source]) -> Step:
             plan.output,
             data=plan.calibration,
             test_data=plan.test,
+            labels=plan.labels,
             **_conversion_arguments(plan, tools, on_progress),
             options=tune,
             device=device.open(),
@@ -133,6 +134,8 @@ def _plan_tune(plan: Plan, reads: dict[str, Source]) -> Step:
 
     if plan.test is not None:
         reads["the test data"] = plan.test
+    if plan.labels is not None:
+        reads["the labels"] = plan.labels
     options = {
         **_plain(tune.convert),
         "objective": tune.objective,

@@ -53,7 +53,7 @@ def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
         *(Text(line, "dim") for line in textwrap.wrap(_LEGEND, 98)),
         *([Text(left_out(prefix), "dim")] if prefix else []),
         "",
-        _table(shown, prefix),
+        _table(shown, prefix, report.metric),
     ]
     left = len(report.layers) - len(shown)
     if left:
@@ -86,13 +86,21 @@ def _verdict(report: DebugReport) -> str:
     )
     if worst.changed_percent is not None:
         text += f" and changes the top-1 of {worst.changed_percent:.1f} % of the samples"
+    costs = [layer for layer in report.layers if layer.lost_points is not None]
+    if report.metric is not None and costs:
+        most = max(costs, key=lambda layer: layer.lost_points or 0.0)
+        text += (
+            f". {first_name(most.name)} ({most.operator}) costs most {report.metric}: "
+            f"{most.lost_points:.2f} points"
+        )
     return f"{text}."
 
 
-def _table(layers: Sequence[LayerReport], prefix: str) -> Padding:
+def _table(layers: Sequence[LayerReport], prefix: str, metric: str | None) -> Padding:
     """SQNR in dB unless the heading says otherwise."""
     has_labels = any(layer.lost_points is not None for layer in layers)
-    table = make_table("~layer", "operator", ">outputs", ">lost pt" if has_labels else ">top-1 %",
+    lost = ">lost pt" if metric is None else f">{metric} lost"
+    table = make_table("~layer", "operator", ">outputs", lost if has_labels else ">top-1 %",
                        ">own", ">so far", ">spread", ">cut off")  # fmt: skip
     table.columns[0].max_width, table.columns[1].no_wrap = 30, True
     for layer in layers:

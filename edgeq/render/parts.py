@@ -16,8 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeq.escaping import clean, printable_lines
+from edgeq.metrics.catalogue import ACCURACY
 from edgeq.values import Certificate, Issue, OutputQuality, Quality, WayOut
-from edgeq.wording import describe_tensor, plural, show_db
+from edgeq.wording import describe_tensor, plural, show_db, show_loss, show_metric
 
 Show = TypeVar("Show", bound=Callable[..., str])
 
@@ -187,6 +188,11 @@ def quality_rows(quality: Quality) -> list[tuple[str, str]]:
                 f"{pairs.only_candidate} only quantized, {pairs.both_wrong} both wrong",
             )
         )
+    for pair in quality.metrics:
+        if pair.baseline.name != ACCURACY or quality.paired is None:
+            lost = "" if pair.loss is None else f", {show_loss(pair.loss)}"
+            shown = f"{show_metric(pair.baseline)} -> {show_metric(pair.candidate)}{lost}"
+            rows.append((pair.baseline.name, shown))
     return rows
 
 

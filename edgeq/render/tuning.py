@@ -46,6 +46,7 @@ def show_tuning(result: Tuning) -> str:
     options = result.options.convert
     limits = (("--max-drop", options.max_drop_points), ("--min-sqnr", options.min_sqnr_db))
     budget = " and ".join(f"{option} {value:g}" for option, value in limits if value is not None)
+    budget += f" of {result.metric}" if result.metric else ""
     parts: list[RenderableType] = [
         heading(f"{result.source.source.path} -> {path}"),
         "",
@@ -109,7 +110,8 @@ def _table(result: Tuning) -> Padding:
         )
     )
     rows = [result.trials[0], *rest[: _MOST_ROWS - 1]]
-    table = make_table("", "~recipe", ">drop", ">SQNR", ">size", ">latency")
+    lost = f">{result.metric} loss" if result.metric else ">drop"
+    table = make_table("", "~recipe", lost, ">SQNR", ">size", ">latency")
     for trial in rows:
         recipe = Text(describe_recipe(trial.recipe))
         if trial.rejected is not None:

@@ -173,9 +173,9 @@ def read_content(path: Path) -> bytes:
 
 def serialize(model: Any) -> bytes:
     """A `ModelT` tree as the bytes of a `.tflite` file; the same tree gives the same bytes."""
-    import flatbuffers
+    from edgeq.tflite.sharing_builder import SharingBuilder
 
-    builder = flatbuffers.Builder(1 << 20)
+    builder = SharingBuilder()
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
 

@@ -11,7 +11,7 @@ import numpy as np
 from edgeq.tflite.arity import find_wrong_ends
 
 # Kernels count the values of a tensor in 32 bits, and no device has memory for one of this size.
-_MOST_BYTES = 1 << 31
+MOST_TENSOR_BYTES = 1 << 31
 _WIDTHS = {
     "complex128": 16, "complex64": 8, "float64": 8, "int64": 8, "uint64": 8, "float32": 4,
     "int32": 4, "uint32": 4, "float16": 2, "bfloat16": 2, "int16": 2, "uint16": 2,
@@ -54,7 +54,7 @@ def _flaws(model: Any, name_of: Name, dtype_of: Dtype) -> Iterator[str]:
 
 def _huge(tensor: Any, shape: tuple[int, ...], dtype_of: Dtype) -> Iterator[str]:
     size = _WIDTHS.get(dtype_of(tensor), 1) * math.prod(shape)
-    if size > _MOST_BYTES and min(shape) >= 0:
+    if size > MOST_TENSOR_BYTES and min(shape) >= 0:
         name = tensor.name.decode("utf-8", "replace") if tensor.name else ""
         yield f"has a tensor of {size / 2**30:.0f} GiB, {name!r}; kernels count to 2 GiB"
 

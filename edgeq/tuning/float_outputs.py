@@ -16,6 +16,9 @@ from edgeq.conversion.prepare import Prepared
 from edgeq.converters.samples.open_samples import Samples, hold_out
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import DataError, UsageError
+from edgeq.metrics.catalogue import default_metrics
+from edgeq.metrics.decoding import find_decoder
+from edgeq.tflite.joined_outputs import join_outputs
 from edgeq.tuning.content_store import Store
 
 _MOST_SAMPLES = 10_000
@@ -44,6 +47,7 @@ class Recording:
         proof: those that confirm its choice; the same ones when there are few.
         samples: the data set they are from.
         proof_indices: of `proof`, in that data set.
+        metric: of the task, that the budget is for; None for top-1.
     """
 
     fits: dict[str, str]
@@ -51,6 +55,7 @@ class Recording:
     proof: Part
     samples: Samples
     proof_indices: tuple[int, ...]
+    metric: str | None = None
 
     @property
     def is_apart(self) -> bool:
@@ -76,7 +81,8 @@ def record(ready: Prepared, store: Store, *, needs_labels: bool) -> Recording:
     if needs_labels and not used.has_labels:
         raise DataError(
             f"--max-drop needs labelled samples, and {used.ref.source} has no class labels.",
-            hint="Put labels into the data (y in an .npz, a folder per class), or give --min-sqnr.",
+            hint="Put labels into the data (y in an .npz, a folder per class), or use --labels, or "
+            "give --min-sqnr.",
         )
     require_clear_names(used.class_names, ready.model.outputs)
     assert ready.plan.samples is not None
@@ -85,10 +91,31 @@ def record(ready: Prepared, store: Store, *, needs_labels: bool) -> Recording:
     kept = {name: _keep(store, [sample[name] for sample in fits]) for name in names}
     if len(indices) < _FEWEST_APART:
         part = _record_part(ready, store, used, indices)
-        return Recording(kept, part, part, used, indices)
+        return Recording(kept, part, part, used, indices, _find_metric(ready, store, part))
     halves = _halves(indices, ready.job.options.seed)
     search, proof = (_record_part(ready, store, used, half) for half in halves)
-    return Recording(kept, search, proof, used, halves[1])
+    return Recording(kept, search, proof, used, halves[1], _find_metric(ready, store, search))
+
+
+def _find_metric(ready: Prepared, store: Store, part: Part) -> str | None:
+    """The task's first metric; by default that for the form of the labels."""
+    options = ready.job.options
+    if not ready.plan.has_task or not part.labels or ":" in next(iter(options.metrics), ""):
+        return None  # a budget refuses the user's function, see `require_budgets`
+    if options.metrics:
+        return options.metrics[0]
+    sides = ({"": part.labels}, part.outputs)
+    labels, outputs = (
+        {name: _first(store, digest) for name, digest in side.items()} for side in sides
+    )
+    joined = join_outputs(outputs, ready.model.joins)
+    decoder = find_decoder(ready.decoding, ready.model.inputs)
+    return default_metrics(joined if decoder is None else decoder(joined), labels[""])[0]
+
+
+def _first(store: Store, digest: str) -> NDArray[Any]:
+    """The first sample of an array, with its batch dimension."""
+    return np.asarray(np.load(store.path(digest), mmap_mode="r", allow_pickle=False)[:1])
 
 
 def _halves(indices: Sequence[int], seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -15,7 +15,7 @@ from edgeq.files.storage import to_plain
 from edgeq.issues import make_issue
 from edgeq.values import Issue, Recipe
 
-_SCHEMA = "edgeq.journal/3"
+_SCHEMA = "edgeq.journal/4"
 
 
 def journal_path(output: Path) -> Path:

@@ -91,9 +91,8 @@ class Workshop:
             inputs=part.inputs,
             outputs=part.outputs,
             labels=part.labels,
-            preprocessing=self._ready.preprocessing,
-            layout=self._ready.job.options.layout,
-            rewrites=self._ready.model.rewrites,
+            carried=self._ready.carried(self._ready.model, self._ready.job.options.layout),
+            metric=self.recording.metric,
             wide=self._ready.job.wide,
         )
 

@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
+from edgeq.accuracy.verdict import in_points
 from edgeq.errors import QuantizationError
 from edgeq.metrics.intervals import drop_interval
 from edgeq.tuning.float_outputs import Part
@@ -22,7 +25,16 @@ from edgeq.tuning.journal import Journal
 from edgeq.tuning.pool import Executor, LocalPool
 from edgeq.tuning.recipe_files import Workshop
 from edgeq.tuning.trial import is_hopeless
-from edgeq.values import ConvertOptions, LayerEffect, PairedCounts, Recipe, Trial, TuneOptions
+from edgeq.values import (
+    ConvertOptions,
+    Interval,
+    LayerEffect,
+    MetricLoss,
+    PairedCounts,
+    Recipe,
+    Trial,
+    TuneOptions,
+)
 
 _MOST_CORRECTED = 3  # of each granularity
 _MOST_PRUNED = 16  # operators that are tried to go back to INT8, one at a time
@@ -323,6 +335,14 @@ def _mixed(base: Recipe, side: str, names: Sequence[str]) -> Recipe:
     return replace(base, **own)
 
 
+def _read_drop(loss: dict[str, Any] | None, paired: PairedCounts | None) -> Interval | None:
+    """Return what the budget limits: the loss of the task's metric in points, or of top-1."""
+    if loss is not None:
+        found: MetricLoss = msgspec.convert(loss, MetricLoss, strict=False)
+        return in_points(found)
+    return None if paired is None else drop_interval(paired)
+
+
 def _read_trial(recipe: Recipe, outcome: dict[str, Any]) -> Trial:
     if "failure" in outcome:
         return Trial(recipe, None, 0, "", -math.inf, None, None, failure=outcome["failure"])
@@ -335,6 +355,6 @@ def _read_trial(recipe: Recipe, outcome: dict[str, Any]) -> Trial:
         structure=outcome["structure"],
         sqnr_db=float(outcome["sqnr_db"]),  # "inf" for identical outputs
         paired=counts,
-        drop_points=None if counts is None else drop_interval(counts),
+        drop_points=_read_drop(outcome.get("loss"), counts),
         dropped_after=outcome["dropped_after"],
     )

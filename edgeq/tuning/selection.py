@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgeq.accuracy.verdict import chance_doubt, require_comparable, unproven_budget
+from edgeq.accuracy.verdict import budget_drop, chance_doubt, require_comparable, unproven_budget
 from edgeq.device_runners.devices.device import Device
 from edgeq.device_runners.measuring import run_job
 from edgeq.errors import GateError
@@ -113,7 +113,7 @@ class Choice:
         budget = self._search.options.convert.max_drop_points
         if not is_apart:
             message = f"All {quality.sample_count} samples served to choose as well as to measure"
-            flattered = "SQNR" if quality.drop_points is None else "drop"
+            flattered = "SQNR" if budget_drop(quality) is None else "drop"
             found.append(
                 make_issue("tune.same_samples", f"{message}: the {flattered} is too good.")
             )

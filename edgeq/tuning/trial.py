@@ -13,20 +13,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from edgeq.accuracy.paired_runs import Scorer, pair_metrics
 from edgeq.accuracy.quality_meter import QualityMeter
 from edgeq.accuracy.verdict import worst_sqnr_db
-from edgeq.conversion.file_metadata import finish_tree
+from edgeq.conversion.file_metadata import Carried, finish_tree
 from edgeq.converters.corrections.worker import correct_tree
 from edgeq.converters.proof.layer_errors import measure_effects
 from edgeq.converters.quantization.selectors import NOT_WIDE, Mix, WideEnds
 from edgeq.files.storage import to_plain
+from edgeq.metrics.decoding import find_decoder
 from edgeq.tflite import flatbuffer, quantmath
+from edgeq.tflite.joined_outputs import join_outputs
 from edgeq.tuning.workbench import Workbench, batch_size, in_batches
-from edgeq.values import Interval, Ranges, Recipe, TensorRange
+from edgeq.values import Interval, MetricLoss, Ranges, Recipe, TensorRange
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -48,9 +52,8 @@ class Task:
         inputs: input name to samples [n, ...] in real units.
         outputs: output name to the float model's results for them.
         labels: for them; "" without.
-        preprocessing: texts that the file is to carry.
-        layout: the value of `--layout`, stored in the file.
-        rewrites: of the float model, stored in the file.
+        carried: what the file is to carry.
+        metric: of the task, whose loss the budget limits; None for top-1.
         max_drop_points: budget; a trial that is certain to miss it ends early. None: it runs on
             all samples.
         wide: what stays in float at the ends, with every recipe.
@@ -64,16 +67,17 @@ class Task:
     inputs: dict[str, str]
     outputs: dict[str, str]
     labels: str
-    preprocessing: tuple[str, ...]
-    layout: str
-    rewrites: tuple[str, ...]
+    carried: Carried
+    metric: str | None = None
     max_drop_points: float | None = None
     wide: WideEnds = NOT_WIDE
 
     @property
     def file_key(self) -> str:
         """A name for the file of this recipe, whatever samples it is tried on."""
-        made_from = replace(self, inputs={}, outputs={}, labels="", max_drop_points=None)
+        made_from = replace(
+            self, inputs={}, outputs={}, labels="", metric=None, max_drop_points=None
+        )
         text = json.dumps(to_plain(made_from), sort_keys=True)
         return f"made-{hashlib.sha256(text.encode()).hexdigest()}"
 
@@ -92,15 +96,14 @@ def read_task(plain: Mapping[str, Any]) -> Task:
         name: tuple(value) if isinstance(value, list) else value
         for name, value in fields.pop("recipe").items()
     }
-    for name in ("preprocessing", "rewrites"):
-        fields[name] = tuple(fields[name])
+    fields["carried"] = msgspec.convert(fields["carried"], Carried)
     fields["wide"] = WideEnds(**{side: tuple(own) for side, own in fields["wide"].items()})
     return Task(Recipe(**recipe), **fields)
 
 
 def mix_of(recipe: Recipe, wide: WideEnds) -> Mix:
     """Return the operators that a recipe keeps from INT8; the ends stay in float."""
-    int16 = tuple(name for name in recipe.int16 if name not in wide.operators)
+    int16 = tuple(name for name in recipe.int16 if name not in wide.operators) + wide.int16
     return Mix(recipe.keep_float, int16, recipe.int4, wide)
 
 
@@ -124,7 +127,7 @@ def _make(task: Task, bench: Workbench) -> Any:
     tree = flatbuffer.parse(made, "the quantized model")
     if recipe.corrections:
         correct_tree(bench.reference(task.source, task.fits), tree, recipe.corrections)
-    finish_tree(tree, task.preprocessing, task.layout, task.rewrites)
+    finish_tree(tree, task.carried)
     return tree
 
 
@@ -154,16 +157,20 @@ def try_task(task: Task, bench: Workbench) -> dict[str, Any]:
     )
     labels = bench.array(task.labels) if task.labels else None
     meter = QualityMeter(*bench.interface(task.source))
+    scorer = None if task.metric is None else _make_scorer(task, bench)
     runner = _Runner(content, tree)
     count = len(next(iter(inputs.values())))
-    chunks = -(-count // _CHUNK_SAMPLES)
+    chunks = _chunks(count)
     dropped_after = None
     for number in range(chunks):
         part = slice(number, None, chunks)  # spread over all samples, which classes may sort
         given = runner.run({name: values[part] for name, values in inputs.items()})
         expected = {name: np.asarray(values[part]) for name, values in wanted.items()}
         meter.add(expected, given, None if labels is None else labels[part])
-        if meter.count < count and is_hopeless(meter.drop(), count, task.max_drop_points):
+        if scorer is not None:
+            assert labels is not None
+            scorer.add(join_outputs(given, task.carried.joins), np.asarray(labels[part]))
+        elif meter.count < count and is_hopeless(meter.drop(), count, task.max_drop_points):
             dropped_after = meter.count
             break
     quality = meter.result(is_held_out=True)
@@ -173,8 +180,36 @@ def try_task(task: Task, bench: Workbench) -> dict[str, Any]:
         "structure": structure(tree),
         "sqnr_db": worst_sqnr_db(quality),
         "paired": to_plain(quality.paired),
+        "loss": None if scorer is None else to_plain(_loss(task, bench, scorer)),
         "dropped_after": dropped_after,
     }
+
+
+def _make_scorer(task: Task, bench: Workbench) -> Scorer:
+    inputs, _ = flatbuffer.interface(bench.model(task.source))
+    assert task.metric is not None
+    return Scorer([task.metric], find_decoder(task.carried.decoding, inputs))
+
+
+def _loss(task: Task, bench: Workbench, scorer: Scorer) -> MetricLoss | None:
+    """How much worse a trial is than the float model, whose score all trials share."""
+
+    def score() -> Scorer:
+        found, labels = _make_scorer(task, bench), np.asarray(bench.array(task.labels))
+        outputs = {name: np.asarray(bench.array(of)) for name, of in task.outputs.items()}
+        joined, chunks = join_outputs(outputs, task.carried.joins), _chunks(len(labels))
+        for number in range(chunks):  # in the order of a trial
+            part = slice(number, None, chunks)
+            found.add({name: values[part] for name, values in joined.items()}, labels[part])
+        return found
+
+    baseline = bench.share(("score", task.metric, task.labels, *task.outputs.values()), score)
+    (pair,) = pair_metrics(baseline, scorer)
+    return pair.loss
+
+
+def _chunks(count: int) -> int:
+    return -(-count // _CHUNK_SAMPLES)
 
 
 def is_hopeless(drop: Interval | None, count: int, most: float | None) -> bool:

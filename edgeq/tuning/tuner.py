@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeq.accuracy.paired_runs import measure_quality
+from edgeq.accuracy.paired_runs import make_scorers, measure_quality
 from edgeq.conversion.calibration_pass import why_stock
+from edgeq.conversion.file_metadata import joined_file
 from edgeq.conversion.plan import require_budgets
 from edgeq.conversion.prepare import (
     Prepared,
@@ -170,6 +171,7 @@ def _finish(
         validity=judge(issues),
         issues=tuple(dict.fromkeys(issues)),
         versions=versions(ready.job.process),
+        metric=recording.metric,
     )
 
 
@@ -188,10 +190,14 @@ def _measure_quality(ready: Prepared, target: Path, recording: Recording) -> Qua
         (sample.inputs, sample.label)
         for sample in recording.samples.iterate(recording.proof_indices)
     )
-    source = Path(ready.model.file.path)
+    source = joined_file(ready.model, ready.job.folder)
     is_held_out = ready.plan.test is None or ready.plan.is_held_out
-    device = resolve_device("local")
-    return measure_quality(source, target, pairs, device, is_held_out=is_held_out)
+    options, scorers = ready.job.options, None
+    if ready.plan.has_task and (recording.samples.has_labels or options.metrics):
+        scorers = make_scorers(options.metrics, ready.decoding, ready.model.inputs)
+    return measure_quality(
+        source, target, pairs, resolve_device("local"), is_held_out=is_held_out, scorers=scorers
+    )
 
 
 def _data_ref(ready: Prepared) -> DataRef:

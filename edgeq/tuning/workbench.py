@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from edgeq.values import TensorSpec
 from edgeq.values.schemes import SCHEMES
 
 _SOURCES = 2  # a search has two float models: as it was lowered, and with equalized channels
+_MOST_SHARED = 2  # scores of the float model, on the samples of the search and on those apart
+Shared = TypeVar("Shared")
 _KEPT_BYTES = 1 << 28  # of the float results of each
 
 
@@ -35,11 +37,21 @@ class Workbench:
         self.model = lru_cache(_SOURCES)(self._model)
         self.writer = lru_cache(2 * _SOURCES)(self._writer)
         self.interface = lru_cache(_SOURCES)(self._interface)
+        self._shared: dict[Any, Any] = {}
         self._reference_of = lru_cache(_SOURCES)(self._reference)
 
     def array(self, digest: str) -> NDArray[Any]:
         """An array of the store, which stays on disk until it is read."""
         found: NDArray[Any] = np.load(self.store.path(digest), mmap_mode="r", allow_pickle=False)
+        return found
+
+    def share(self, key: Hashable, make: Callable[[], Shared]) -> Shared:
+        """Return what `make` gave for the key before, or make it; the last few are kept."""
+        if key not in self._shared:
+            while len(self._shared) >= _MOST_SHARED:
+                del self._shared[next(iter(self._shared))]
+            self._shared[key] = make()
+        found: Shared = self._shared[key]
         return found
 
     def reference(self, source: str, fits: Mapping[str, str]) -> Reference:

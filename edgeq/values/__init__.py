@@ -26,6 +26,7 @@ from edgeq.values.conversion import (
     EFFORTS,
     LAYOUTS,
     LSTM_FORMS,
+    RECURRENT_DTYPES,
     WEIGHTS,
     Candidate,
     Certificate,
@@ -40,7 +41,7 @@ from edgeq.values.conversion import (
 )
 from edgeq.values.data import DataRef, Preprocessing, Provenance
 from edgeq.values.debugging import DebugReport, LayerReport, Remedy
-from edgeq.values.files import FileRef, Issue, TensorSpec
+from edgeq.values.files import FileRef, Issue, JoinBlock, JoinedOutput, TensorSpec
 from edgeq.values.gating import Finding, GateResult, Origin, RuleVerdict
 from edgeq.values.inspecting import Inspection, MetadataReport, SignatureReport, TensorReport
 from edgeq.values.judging import (
@@ -50,6 +51,7 @@ from edgeq.values.judging import (
     Interval,
     LostColumn,
     MetricLoss,
+    MetricPair,
     MetricValue,
     OutputQuality,
     PairedCounts,
@@ -82,6 +84,7 @@ __all__ = [
     "LAYOUTS",
     "LSTM_FORMS",
     "OBJECTIVES",
+    "RECURRENT_DTYPES",
     "WEIGHTS",
     "BenchOptions",
     "BenchResult",
@@ -107,6 +110,8 @@ __all__ = [
     "Inspection",
     "Interval",
     "Issue",
+    "JoinBlock",
+    "JoinedOutput",
     "Judgement",
     "Latency",
     "LayerCorrection",
@@ -117,6 +122,7 @@ __all__ = [
     "MemorySpeed",
     "MetadataReport",
     "MetricLoss",
+    "MetricPair",
     "MetricValue",
     "Milliseconds",
     "ModelProfile",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from edgeq.values.bounds import SOME, Count, Positive, SchemeName
-from edgeq.values.files import FileRef, TensorSpec
+from edgeq.values.files import FileRef, JoinedOutput, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class FloatModel:
         notes: sentences that the user must know about how it was read.
         rewrites: what was rewritten before quantization, each with the number of places.
         fused_layers: LSTM layers of the source that are one operator each.
+        joins: outputs of the source that this model gives in parts, see `--split-outputs`.
         other_dtypes: float dtypes of the source that were read in float32, e.g. "float16".
     """
 
@@ -40,6 +41,7 @@ class FloatModel:
     notes: tuple[str, ...] = ()
     rewrites: tuple[str, ...] = ()
     fused_layers: tuple[str, ...] = ()
+    joins: tuple[JoinedOutput, ...] = ()
     other_dtypes: tuple[str, ...] = ()
 
 
@@ -244,6 +246,7 @@ class TfliteModel:
 EFFORTS = ("fast", "balanced", "best")
 CALIBRATORS = ("edgeq", "tflite")
 LSTM_FORMS = ("auto", "fused", "unrolled")
+RECURRENT_DTYPES = ("int16", "int8")
 LAYOUTS = ("source", "nhwc")
 WEIGHTS = ("int8", "int4")
 # The first two come before quantization (see `equalization` and `saturation`), the others change
@@ -270,6 +273,7 @@ class ConvertOptions:
         seed: of every deterministic choice.
         batch: size of a dynamic first dimension, 0 to keep it dynamic, None for the default.
         input_shapes: (input name, whole shape, -1 for dynamic).
+        fixed_inputs: (input name, value) of ONNX inputs that become constants.
         custom_objects: "module:NAME" each.
         trusted: run code that the model file contains.
         signature: name of the signature, for a SavedModel with several.
@@ -281,9 +285,18 @@ class ConvertOptions:
             them.
         int4: selectors of layers that get INT4 weights.
         min_sqnr_db: gate on the outputs' worst part.
-        max_drop_points: gate on the accuracy drop in percentage points.
-        lstm: "fused" for one operator for each LSTM layer of a Keras model, "unrolled" for the
+        max_drop_points: gate on the accuracy drop, or on the loss of the first of `metrics`: in
+            points (see `edgeq.accuracy.verdict.in_points`).
+        outputs: tensors at which the model is cut off, instead of its outputs.
+        split_outputs: make each part that an output joins an output, see
+            `edgeq.converters.rewrites.outputs.parts`.
+        metrics: names of the task's metrics, see `edgeq.metrics.catalogue`.
+        decode: how boxes are read from the outputs, see `edgeq.metrics.decoding`; the file
+            carries it.
+        lstm: "fused" for one operator for each LSTM layer of Keras or PyTorch, "unrolled" for the
             operators of each step, "auto" for the better of them; see `edgeq.conversion.forms`.
+        recurrent: activations inside unrolled recurrent layers of an INT8 model: "int16", or
+            "int8", which is faster where XNNPACK runs, and less accurate.
         layout: "source", or "nhwc" to move the channels of PyTorch's and ONNX's images last.
         torch_python: interpreter that has litert-torch, None for this one.
         onnx_python: interpreter that has onnx2tf, None for this one.
@@ -301,6 +314,7 @@ class ConvertOptions:
     seed: int = 0
     batch: int | None = None
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    fixed_inputs: tuple[tuple[str, float], ...] = ()
     custom_objects: tuple[str, ...] = ()
     trusted: bool = False
     signature: str | None = None
@@ -311,7 +325,12 @@ class ConvertOptions:
     int4: tuple[str, ...] = ()
     min_sqnr_db: float | None = None
     max_drop_points: float | None = None
+    outputs: tuple[str, ...] = ()
+    split_outputs: bool = False
+    metrics: tuple[str, ...] = ()
+    decode: str | None = None
     lstm: str = "auto"
+    recurrent: str = "int16"
     layout: str = "source"
     torch_python: str | None = None
     onnx_python: str | None = None

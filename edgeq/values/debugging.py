@@ -24,8 +24,8 @@ class LayerReport:
             None when that was not tried.
         changed_percent: samples whose top-1 class changes with only its error; None without
             classes.
-        lost_points: accuracy lost with only its error, in percentage points; None without class
-            labels.
+        lost_points: what is lost with only its error: accuracy in percentage points, or
+            `DebugReport.metric` in points; None without labels.
         range_use: share of its output's quantized range that the float values use.
         saturation_share: share of the float output's values beyond that range.
         weight_spread: range of the widest channel of the weights divided by the median channel's.
@@ -92,6 +92,7 @@ class DebugReport:
         layers: worst first.
         unmatched: names of operators of the float model that have no quantized twin.
         remedies: those that were tried, the largest gain first.
+        metric: of the task, that `lost_points` of the layers is for; None for top-1 accuracy.
         untried: why no remedy could be tried; None when some were tried, or none was requested.
     """
 
@@ -106,3 +107,4 @@ class DebugReport:
     issues: tuple[Issue, ...]
     remedies: tuple[Remedy, ...] = ()
     untried: str | None = None
+    metric: str | None = None

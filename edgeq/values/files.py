@@ -48,6 +48,39 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class JoinBlock:
+    """A run of an output's values to which parts contribute in turn.
+
+    Attributes:
+        repeat: how often each part has its turn.
+        parts: name of a part, and how many of its values it contributes each time.
+    """
+
+    repeat: Positive
+    parts: tuple[tuple[str, Positive], ...]
+
+
+@dataclass(frozen=True)
+class JoinedOutput:
+    """An output of the source model that the file gives in parts, each an output.
+
+    Attributes:
+        name: of the whole output.
+        shape: with the batch dimension.
+        blocks: its values in order, of one sample.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    blocks: tuple[JoinBlock, ...]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts, in the order of their first values."""
+        return tuple(name for block in self.blocks for name, _ in block.parts)
+
+
+@dataclass(frozen=True)
 class Issue:
     """A problem with a code from the table in `edgeq.issues`.
 

@@ -53,6 +53,19 @@ class MetricLoss:
 
 
 @dataclass(frozen=True)
+class MetricPair:
+    """A metric of both models on the same samples.
+
+    Attributes:
+        loss: None for the user's own function.
+    """
+
+    baseline: MetricValue
+    candidate: MetricValue
+    loss: MetricLoss | None
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """One model's accuracy on one data set.
 
@@ -168,6 +181,8 @@ class Quality:
             labels.
         scored_output: name of the output that accuracy was measured on.
         class_count: of that output.
+        metrics: of the task, in the requested order; empty if none was requested, and in the record
+            of `compare`, which has them beside the quality.
     """
 
     sample_count: Positive
@@ -180,6 +195,7 @@ class Quality:
     drop_points: Interval | None
     scored_output: str | None = None
     class_count: Positive | None = None
+    metrics: tuple[MetricPair, ...] = ()
 
     def __post_init__(self) -> None:
         labelled = (

@@ -67,7 +67,8 @@ class Trial:
         structure: digest of operators, dtypes and shapes; files that share it are equally fast.
         sqnr_db: of the outputs' worst part, on the samples of the search.
         paired: accuracy against the float model on the same samples, when there are labels.
-        drop_points: accuracy lost in percentage points, with its paired interval.
+        drop_points: what the budget limits, with its paired interval: accuracy lost in percentage
+            points, or the loss of `Tuning.metric` in points.
         speedup: against the float model on the device; None when it was not measured.
         latency_ms: median on the device; None when it was not measured.
         is_pareto: whether no other trial is at least as good in quality, speed (if measured) and
@@ -126,6 +127,8 @@ class Tuning:
         elapsed_s: time of the trials only.
         resumed_trials: number of trials taken from an interrupted run's journal.
         facts: the device that latency was measured on.
+        metric: of the task, that the budget and `drop_points` of all trials are for; None for
+            top-1 accuracy.
     """
 
     options: TuneOptions
@@ -145,3 +148,4 @@ class Tuning:
     validity: Validity
     issues: tuple[Issue, ...]
     versions: tuple[tuple[str, str], ...]
+    metric: str | None = None

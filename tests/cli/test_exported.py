@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -55,9 +56,12 @@ def test_an_onnx_file_without_the_extra(tmp_path: Path) -> None:
 def test_weights_instead_of_a_program(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("net/data.pkl", b"")
+        archive.writestr("net/data.pkl", pickle.dumps({"head.weight": None}, protocol=2))
     assert complaint(path) == (
-        "error: net.pt is a file of torch.save, which holds weights or a pickled module.\n"
-        "hint:  Export it: torch.export.save(torch.export.export(model.eval(), example_inputs), "
-        "'model.pt2')\n"
+        "error: net.pt is a state_dict: weights without their network, 'head.weight' first; edgeq "
+        "reads programs of torch.export.save.\n"
+        "hint:  Export it in Python, where Net is the class of your network: model = Net(); "
+        "model.load_state_dict(torch.load('net.pt', weights_only=True)); torch.export.save("
+        "torch.export.export(model.eval(), (torch.randn(1, 3, 224, 224),)), 'net.pt2'). Give it "
+        "an input of the model's shape.\n"
     )

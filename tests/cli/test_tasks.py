@@ -8,26 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from PIL import Image
 
+from edgeq.conversion.file_metadata import read_decoding
 from edgeq.records.reading import read_record
 from edgeq.values import Comparison, Evaluation
+from tests import tiny_detectors
 from tests.commands import run_edgeq
-from tests.tiny_models import FLOAT, INT8, Operator, graph, model, operator, tensor
-
-
-def passing(shape_in: tuple[int, ...], shape_out: tuple[int, ...], scale: float | None) -> bytes:
-    """A model whose output has the values of its input, in INT8 if there is a scale."""
-    dtype = FLOAT if scale is None else INT8
-    tensors = [
-        tensor("x", shape_in, dtype, scale=scale),
-        tensor("shape", [len(shape_out)], schema.TensorType.INT32, buffer=1),
-        tensor("y", shape_out, dtype, scale=scale),
-    ]
-    main = graph(tensors, [0], [2], [operator(0, [0, 1], [2], schema.ReshapeOptionsT())])
-    names = ({"x": 0}, {"y": 2})
-    return model([main], [(Operator.RESHAPE, 1)], [np.array(shape_out, np.int32)], names)
+from tests.tiny_models import passing
 
 
 def evaluated(record: Path) -> Evaluation:
@@ -96,6 +84,131 @@ def test_a_coarse_detector_loses_average_precision_in_pairs(detector: Path) -> N
     assert found.verdict == "no"
     assert any(text.startswith("map loss +") and "proven above 1" in text for text in found.reasons)
     assert f"lost {strict.loss.value:+.2f} points" in " ".join(done.stdout.split())
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    """A detector whose output joins boxes in pixels and scores, and 80 pictures."""
+    (tmp_path / "float.tflite").write_bytes(tiny_detectors.detector())
+    tiny_detectors.write_pictures(tmp_path, 80)
+    return tmp_path
+
+
+# INT8 rounds scores to steps of 0.22 there, and some of the objects have a score near 0.45.
+GRID = ("--data", "images", "--labels", "coco.json", "--preprocess", "scale=1/255",
+        "--decode", f"{tiny_detectors.DECODE},min_score=0.45")  # fmt: skip
+QUICK = ("--samples", "40", "--effort", "fast", "-o", "int8.tflite")
+
+
+def test_convert_measures_the_metric_and_stops_at_its_budget(grid: Path) -> None:
+    done = run_edgeq("convert", "float.tflite", *GRID, *QUICK, cwd=grid)
+    assert done.returncode == 0, done.stderr
+    made = read_record(grid / "int8.tflite.json").value
+    assert [pair.baseline.name for pair in made.quality.metrics] == ["map", "map@0.5"]
+    strict = made.quality.metrics[0]
+    assert strict.baseline.value == pytest.approx(strict.candidate.value)
+    assert 70 < strict.baseline.value < 95  # faint objects are below the least score
+    assert f"{strict.baseline.value:.2f} % -> {strict.candidate.value:.2f} %" in done.stdout
+    assert read_decoding(grid / "int8.tflite") == f"{tiny_detectors.DECODE},min_score=0.45"
+
+    coarse = (*GRID, *QUICK, "--io", "int8")
+    done = run_edgeq("convert", "float.tflite", *coarse, "--max-drop", "1", cwd=grid)
+    assert done.returncode == 3
+    assert "Map gets worse by" in " ".join(done.stderr.split())
+    done = run_edgeq("convert", "float.tflite", *coarse, cwd=grid)
+    lost = read_record(grid / "int8.tflite.json").value.quality.metrics[0].loss
+    assert lost.loss.value > 1
+    # The gate judges convert's record where there is none of compare.
+    (grid / "edgeq.toml").write_text("[policy.metrics.map]\nmax_loss = 1\nmin_value = 5\n")
+    assert run_edgeq("gate", "int8.tflite.json", "-o", "gate.json", cwd=grid).returncode != 0
+    loss, value = read_record(grid / "gate.json").value.rules
+    assert loss.findings[0].origins[0].json_path == "$.quality.metrics[0].loss.loss"
+    (origin,) = value.findings[0].origins
+    assert origin.json_path == "$.quality.metrics[0].candidate.value"
+
+    # compare decodes as the file says.
+    compare = (*GRID[:4], "--no-latency", "-o", "compare.json")
+    run_edgeq("compare", "float.tflite", "int8.tflite", *compare, cwd=grid)
+    assert compared(grid / "compare.json").decoding == f"{tiny_detectors.DECODE},min_score=0.45"
+
+    debug = (*GRID[:4], "--no-try", "-o", "debug.json")
+    done = run_edgeq("debug", "float.tflite", "int8.tflite", *debug, cwd=grid)
+    report = read_record(grid / "debug.json").value
+    assert report.metric == "map"
+    costs = {layer.operator: layer.lost_points for layer in report.layers}
+    assert costs["CONCATENATION"] > 3
+    assert abs(costs["MUL"]) < 0.5  # boxes lose nothing
+    assert "costs most map" in " ".join(done.stdout.split())
+
+    records = ("int8.tflite.json", "debug.json")
+    assert run_edgeq("report", *records, "-o", "report.html", cwd=grid).returncode == 0
+    page = (grid / "report.html").read_text()
+    assert "map, lost" in page
+    assert "lost map" in page
+
+
+def test_parts_of_an_output_keep_their_own_steps(grid: Path) -> None:
+    words = ("convert", "float.tflite", *GRID, *QUICK, "--io", "int8")
+    warned = run_edgeq(*words, cwd=grid)
+    assert "with --split-outputs, its parts are outputs" in " ".join(warned.stdout.split())
+    done = run_edgeq(*words, "--split-outputs", cwd=grid)
+    assert done.returncode == 0, done.stderr
+    made = read_record(grid / "int8.tflite.json").value
+    outputs = [(spec.name, spec.dtype) for spec in made.certificate.outputs]
+    assert outputs == [("found_part0", "int8"), ("found_part1", "int8")]
+    assert [join.name for join in made.source.joins] == ["found"]
+    assert made.quality.metrics[0].loss.loss.value == pytest.approx(0, abs=1)
+    (output,) = made.quality.outputs
+    assert [part.where for part in output.parts] == ["found[:, :, 0:4]", "found[:, :, 4:6]"]
+    assert min(part.sqnr_db for part in output.parts) > 40
+
+    # The file alone suffices.
+    (grid / "int8.tflite.json").unlink()
+    compare = (*GRID[:4], "--no-latency", "-o", "compare.json")
+    assert run_edgeq("compare", "float.tflite", "int8.tflite", *compare, cwd=grid).returncode == 0
+    (whole,) = compared(grid / "compare.json").quality.outputs
+    assert whole.name == "found"
+    assert min(part.sqnr_db for part in whole.parts) > 40
+    run_edgeq("eval", "float.tflite", "int8.tflite", *GRID, "-o", "eval.json", cwd=grid)
+    first, second = read_record(grid / "eval.json").value.evaluations
+    assert second.metrics[0].value == pytest.approx(first.metrics[0].value, abs=1)
+
+
+def test_nothing_to_split_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "float.tflite").write_bytes(passing((1, 4), (1, 4), None))
+    np.save(tmp_path / "x.npy", np.zeros((4, 4), np.float32))
+    words = ("--data", "x.npy", "--split-outputs", "-o", "int8.tflite")
+    done = run_edgeq("convert", "float.tflite", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--split-outputs has no effect: no CONCATENATION" in " ".join(done.stderr.split())
+
+
+def test_tune_keeps_a_budget_of_the_metric(grid: Path) -> None:
+    quick = ("--samples", "40", "--objective", "size", "--max-trials", "3", "--jobs", "1")
+    words = ("tune", "float.tflite", *GRID, *quick, "--max-drop", "1", "-o", "tuned.tflite")
+    done = run_edgeq(*words, "--io", "int8", cwd=grid)
+    assert done.returncode == 3
+    told = " ".join(done.stderr.split())
+    assert "None of 3 trials keeps --max-drop 1: the best has a drop of" in told
+    (grid / "tuned.tflite.tuning").unlink()
+    done = run_edgeq(*words, cwd=grid)
+    assert done.returncode == 0, done.stderr
+    made = read_record(grid / "tuned.tflite.json").value
+    assert made.metric == "map"
+    assert [trial.drop_points.value for trial in made.trials] == pytest.approx([0.0] * 3, abs=1)
+    assert made.quality.metrics[0].loss.loss.value <= 1
+    assert "--max-drop 1 of map" in done.stdout
+    assert "map loss" in done.stdout
+
+
+def test_a_budget_needs_a_metric_with_an_interval(grid: Path) -> None:
+    for command in ("convert", "tune"):
+        done = run_edgeq(
+            command, "float.tflite", *GRID, "--metric", "mine:score", "--max-drop", "1",
+            "-o", "int8.tflite", cwd=grid,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert "mine:score has no interval" in " ".join(done.stderr.split())
 
 
 def test_a_gate_limits_the_loss_of_a_metric(detector: Path) -> None:

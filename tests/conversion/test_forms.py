@@ -47,7 +47,11 @@ def test_the_better_form_is_kept_and_reported(
     monkeypatch.setattr(forms, "_CLEARLY_DB", -100.0)
     other = convert(shared, rows, tmp_path, **PLAIN)
     assert not is_fused(other) and other.source.unrolled_layers == ("lstm",)
-    assert {item.precision for item in other.certificate.operators} <= {"int8", "convert"}
+    assert {item.precision for item in other.certificate.operators} == {
+        "int8",
+        "int16x8",
+        "convert",
+    }
     assert any("are unrolled: with plain ranges" in item.message for item in other.issues)
 
 
@@ -87,7 +91,11 @@ def test_options_select_the_form(options: dict[str, Any], form: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("mnist_lstm/trained_lstm.tflite", {}, "--lstm fused is for Keras models only."),
+        (
+            "mnist_lstm/trained_lstm.tflite",
+            {},
+            "--lstm fused is for models from Keras and PyTorch only.",
+        ),
         ("kws/kws_gru_s.keras", {}, "--lstm fused is not possible: the model has no LSTM layer"),
         ("mnist_lstm/mnist_lstm.keras", {"calibrator": "tflite"}, "--lstm fused needs edgeq's own"),
         ("mnist_lstm/mnist_lstm.keras", {"lstm": "both"}, "Unknown form 'both'; use one of auto, "),

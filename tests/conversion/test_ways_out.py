@@ -17,6 +17,7 @@ OTHER: dict[str, Any] = {
     "effort": "best", "calibrator": "tflite", "statistic": "percentile:99.9",
     "corrections": "bias,refit", "samples": 77, "seed": 5, "batch": 0,
     "input_shapes": (("a b", (1, -1, 3)), ("c", (2,))), "custom_objects": ("m:A", "m:B"),
+    "fixed_inputs": (("sr", 16000.0), ("a b", -0.1)),
     "trusted": True, "signature": "serve it", "allow_float": True,
     "keep_float": ("^a(;|$)", "type:ADD"), "int16": ("$HOME",), "weights": "int4",
     "int4": ("dense .*",), "lstm": "unrolled",

@@ -127,7 +127,7 @@ def test_an_offset_is_added_behind_the_integer_layer(tmp_path: Path, *, relu: bo
     assert floats(made) == ["ADD"] and made.certificate.wide_outputs
     assert made.quality is not None and worst_sqnr_db(made.quality) > 25
     assert (
-        "output channels with unlike ranges scaled behind their layer (1)" in made.source.rewrites
+        "scales and offsets of output channels moved behind their layer (1)" in made.source.rewrites
     )
     tree = flatbuffer.read(tmp_path / "int8.tflite")
     last = tree.subgraphs[0].operators[-1]

@@ -79,12 +79,7 @@ def loop() -> bytes:
 
 def sparse() -> bytes:
     """A dense layer with sparse weights behind a DENSIFY."""
-    model = Builder()
-    x = model.input([1, 4])
-    packed = model.constant(np.array([1, 2, 3, 4], np.float32))
-    tensor = model.graph.tensors[packed]
-    tensor.shape = np.array([3, 4], np.int32)
-    tensor.sparsity = made = schema.SparsityParametersT()
+    made = schema.SparsityParametersT()
     made.traversalOrder, made.blockMap = np.array([0, 1], np.int32), None
     rows, columns = schema.DimensionMetadataT(), schema.DimensionMetadataT()
     rows.format, rows.denseSize = 0, 3
@@ -94,18 +89,12 @@ def sparse() -> bytes:
     columns.arraySegments.values = np.array([0, 2, 3, 4], np.int32)
     columns.arrayIndices.values = np.array([0, 2, 1, 3], np.int32)
     made.dimMetadata = [rows, columns]
-    weights = model.add("DENSIFY", [packed], [3, 4])
-    return model.content(model.add("FULLY_CONNECTED", [x, weights], [1, 3]))
+    return _densified(3, made)
 
 
 def blocks() -> bytes:
     """A dense layer with weights of sparse blocks of 1 x 2."""
-    model = Builder()
-    x = model.input([1, 4])
-    packed = model.constant(np.array([1, 2, 3, 4], np.float32))
-    tensor = model.graph.tensors[packed]
-    tensor.shape = np.array([2, 4], np.int32)
-    tensor.sparsity = made = schema.SparsityParametersT()
+    made = schema.SparsityParametersT()
     made.traversalOrder = np.array([0, 1, 2], np.int32)
     made.blockMap = np.array([1], np.int32)
     levels = [schema.DimensionMetadataT() for _ in range(3)]
@@ -117,8 +106,18 @@ def blocks() -> bytes:
     levels[1].arraySegments.values = np.array([0, 1, 2], np.uint8)
     levels[1].arrayIndices.values = np.array([1, 0], np.uint16)
     made.dimMetadata = levels
-    weights = model.add("DENSIFY", [packed], [2, 4])
-    return model.content(model.add("FULLY_CONNECTED", [x, weights], [1, 2]))
+    return _densified(2, made)
+
+
+def _densified(rows: int, sparsity: Any) -> bytes:
+    """A dense layer whose weights of 4 stored values are behind a DENSIFY."""
+    model = Builder()
+    x = model.input([1, 4])
+    packed = model.constant(np.array([1, 2, 3, 4], np.float32))
+    tensor = model.graph.tensors[packed]
+    tensor.shape, tensor.sparsity = np.array([rows, 4], np.int32), sparsity
+    weights = model.add("DENSIFY", [packed], [rows, 4])
+    return model.content(model.add("FULLY_CONNECTED", [x, weights], [1, rows]))
 
 
 def half() -> bytes:

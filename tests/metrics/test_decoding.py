@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edgeq.errors import DataError, UsageError
-from edgeq.metrics.decoding import Decoding, decode, find_decoder, parse_decoding
+from edgeq.metrics.boxes import Decoding
+from edgeq.metrics.decoding import decode, find_decoder, parse_decoding, show_decoding
 from edgeq.values import TensorSpec
 
 # Two boxes in pixels of a picture of 100 by 200 (height, width): x1, y1, x2, y2.
@@ -127,8 +128,8 @@ def test_a_declaration_is_read_back_from_its_text() -> None:
     text = "boxes=cxcywh,unit=pixels,objectness=yes,iou=0.45,at_most=50"
     made = parse_decoding(text)
     assert made == Decoding("cxcywh", "pixels", objectness="yes", iou=0.45, at_most=50)
-    assert made.text() == text
-    assert parse_decoding(Decoding("xyxy").text()) == Decoding("xyxy")
+    assert show_decoding(made) == text
+    assert parse_decoding(show_decoding(Decoding("xyxy"))) == Decoding("xyxy")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeq.conversion.file_metadata import Carried
 from edgeq.files.storage import to_plain
 from edgeq.tuning.content_store import Store
 from edgeq.tuning.trial import Task, make_file, try_task
@@ -67,9 +68,7 @@ def make_task(store: Store, reach: float, most: float | None, **recipe: Any) -> 
         inputs={"x": x},
         outputs={"y": x},
         labels=keep(store, labels),
-        preprocessing=(),
-        layout="source",
-        rewrites=(),
+        carried=Carried(),
         max_drop_points=most,
     )
 

@@ -29,9 +29,6 @@ from edgeq.values import Comparison
 @click.argument("baseline", metavar="FP32", type=click.Path(path_type=Path))
 @click.argument("candidate", metavar="INT8", type=click.Path(path_type=Path))
 @click.option("--data", required=True, metavar="DATA", help="Labelled samples; see convert.")
-@click.option(
-    "--metric", "metrics", multiple=True, metavar="NAME", help="Further metric; see eval."
-)
 @task_options
 @samples_option
 @data_options

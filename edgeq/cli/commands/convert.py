@@ -16,11 +16,20 @@ from edgeq.cli.options import (
     progress_display,
     read_source,
     source_options,
+    task_options,
 )
 from edgeq.cli.printing import say
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.resolve_scheme import GRANULARITIES
-from edgeq.values import CALIBRATORS, CORRECTIONS, EFFORTS, LSTM_FORMS, WEIGHTS, ConvertOptions
+from edgeq.values import (
+    CALIBRATORS,
+    CORRECTIONS,
+    EFFORTS,
+    LSTM_FORMS,
+    RECURRENT_DTYPES,
+    WEIGHTS,
+    ConvertOptions,
+)
 from edgeq.values.schemes import IO_DTYPES, SCHEMES
 
 
@@ -44,8 +53,12 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
         weights=given["weights"],
         int4=given["int4"],
         lstm=given["lstm"],
+        recurrent=given["recurrent"],
         min_sqnr_db=given["min_sqnr"],
         max_drop_points=given["max_drop"],
+        split_outputs=given["split_outputs"],
+        metrics=given["metrics"],
+        decode=given["decode"],
     )
 
 
@@ -61,6 +74,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     "or package.module:function that yields samples.",
 )  # fmt: skip
 @click.option("--test-data", metavar="DATA", help="Labelled samples to measure quality on.")
+@task_options
 @click.option(
     "--scheme", type=click.Choice(list(SCHEMES)), default="int8", show_default=True,
     help="; ".join(f"{scheme.name}: {scheme.summary}" for scheme in SCHEMES.values()) + ".",
@@ -68,6 +82,11 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @click.option(
     "--io", type=click.Choice(IO_DTYPES),
     help="Dtype of inputs and outputs; by default the scheme's own.",
+)  # fmt: skip
+@click.option(
+    "--split-outputs", is_flag=True,
+    help="Make each part that an output joins (boxes beside scores) an output with its own scale; "
+    "edgeq joins them again.",
 )  # fmt: skip
 @click.option("--engine", default="edgeq", hidden=True)  # of edgeq 0.1
 @click.option(
@@ -118,14 +137,19 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 )  # fmt: skip
 @click.option(
     "--lstm", type=click.Choice(LSTM_FORMS), default="auto", show_default=True,
-    help="Form of a Keras model's LSTM layers with INT8: fused: one operator each, with INT16 cell "
-    "state. unrolled: the operators of every step. auto: measure both, keep the better.",
+    help="Form of the LSTM layers of Keras and PyTorch with INT8: fused: one operator each, with "
+    "INT16 cell state. unrolled: the operators of every step. auto: measure both, keep the better.",
+)  # fmt: skip
+@click.option(
+    "--recurrent", type=click.Choice(RECURRENT_DTYPES), default="int16", show_default=True,
+    help="Activations inside unrolled recurrent layers with INT8. int8 is faster on CPUs with "
+    "XNNPACK, and less accurate, because errors add up over the steps.",
 )  # fmt: skip
 @click.option("--allow-float", is_flag=True, help="Accept a file with float operators left in it.")
 @click.option("--min-sqnr", type=float, metavar="DB", help="Fail below this SQNR (exit 3).")
 @click.option(
     "--max-drop", type=float, metavar="POINTS",
-    help="Fail if accuracy drops by more percentage points than this (exit 3).",
+    help="Fail if accuracy, or the first --metric, gets worse by more points than this (exit 3).",
 )  # fmt: skip
 @output_options
 def command(model: Path, output: Path, **given: Any) -> None:
@@ -149,6 +173,7 @@ def command(model: Path, output: Path, **given: Any) -> None:
             output,
             data=given["data"],
             test_data=given["test_data"],
+            labels=given["labels"],
             preprocess=given["preprocess"],
             options=options,
             verbose=given["verbose"],

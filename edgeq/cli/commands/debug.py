@@ -15,6 +15,7 @@ from edgeq.cli.options import (
     output_options,
     progress_display,
     record_option,
+    task_options,
 )
 from edgeq.debugging.node_data import node_data
 from edgeq.files import storage
@@ -29,6 +30,7 @@ from edgeq.render.debugging import show_debug
     "--samples", type=click.IntRange(min=1), default=64, show_default=True, metavar="N",
     help="Number of samples to measure on.",
 )  # fmt: skip
+@task_options
 @data_options
 @click.option(
     "--try/--no-try", "try_remedies", default=True, show_default=True,
@@ -47,12 +49,15 @@ def command(baseline: Path, candidate: Path, **given: Any) -> None:
     FP32 is a Keras file or a float .tflite, INT8 is the .tflite that any tool made from it.
     """
     for target in (given["output"], given["explorer"]):
-        guard_output(target, baseline, candidate, given["data"])
+        guard_output(target, baseline, candidate, given["data"], given["labels"])
     with progress_display() as show:
         result = api.debug(
             baseline,
             candidate,
             given["data"],
+            labels=given["labels"],
+            metrics=given["metrics"],
+            decode=given["decode"],
             preprocess=given["preprocess"] or None,
             samples=given["samples"],
             seed=given["seed"],

@@ -19,7 +19,6 @@ from edgeq.cli.options import (
     task_options,
     workers_option,
 )
-from edgeq.metrics.catalogue import METRICS
 from edgeq.progress import OnProgress
 from edgeq.render.comparison import show_evaluations
 from edgeq.values import Evaluation
@@ -28,10 +27,6 @@ from edgeq.values import Evaluation
 @click.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", required=True, metavar="DATA", help="Labelled samples; see convert.")
-@click.option(
-    "--metric", "metrics", multiple=True, metavar="NAME",
-    help=f"{', '.join(METRICS)} or module:function; chosen from the labels by default.",
-)  # fmt: skip
 @task_options
 @samples_option
 @data_options

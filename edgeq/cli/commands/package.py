@@ -37,6 +37,10 @@ from edgeq.packaging.targets import NAMES
     "--preprocess", multiple=True, metavar="SPEC",
     help="From a raw sample to an input, as for convert.  [default: what the file carries]",
 )  # fmt: skip
+@click.option(
+    "--decode", metavar="SPEC",
+    help="How boxes are read from the outputs, as for convert.  [default: what the file carries]",
+)  # fmt: skip
 @click.option("--vectors", type=click.IntRange(1, 64), default=4, show_default=True,
               help="Number of golden vectors.")  # fmt: skip
 @click.option(
@@ -89,6 +93,7 @@ def command(model: Path, target: str, output: Path | None, **given: Any) -> None
         version=version,
         labels=_read_all_labels(given["labels"]),
         preprocess=given["preprocess"] or None,
+        decode=given["decode"],
         vectors=given["vectors"],
         license=given["license"],
         description=given["description"],

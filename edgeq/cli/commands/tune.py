@@ -18,6 +18,7 @@ from edgeq.cli.options import (
     progress_display,
     read_source,
     source_options,
+    task_options,
 )
 from edgeq.cli.printing import say
 from edgeq.cli.trust import trust_option, trusting
@@ -56,9 +57,10 @@ def _keep_going(output: Path) -> Iterator[None]:
     help="Representative dataset (see convert). Without --test-data, its other samples measure.",
 )  # fmt: skip
 @click.option("--test-data", metavar="DATA", help="Labelled samples to judge trials on.")
+@task_options
 @click.option(
     "--max-drop", type=float, metavar="POINTS",
-    help="The budget: accuracy may drop by at most this many percentage points.",
+    help="The budget: accuracy, or the first --metric, may get worse by at most this many points.",
 )  # fmt: skip
 @click.option(
     "--min-sqnr", type=float, metavar="DB",
@@ -85,6 +87,7 @@ def _keep_going(output: Path) -> Iterator[None]:
 @click.option(
     "--python", type=click.Path(path_type=Path), help="Interpreter to measure latency with.",
 )  # fmt: skip
+@click.option("--split-outputs", is_flag=True, help="See convert.")
 @click.option(
     "--jobs", type=click.IntRange(1, 256), metavar="N",
     help="Trials at the same time; one per core by default.",
@@ -109,6 +112,9 @@ def command(model: Path, output: Path, **given: Any) -> None:
             samples=given["samples"],
             seed=given["seed"],
             max_drop_points=given["max_drop"],
+            split_outputs=given["split_outputs"],
+            metrics=given["metrics"],
+            decode=given["decode"],
             min_sqnr_db=given["min_sqnr"],
             **read_source(given),
         ),
@@ -131,6 +137,7 @@ def command(model: Path, output: Path, **given: Any) -> None:
             output,
             data=given["data"],
             test_data=given["test_data"],
+            labels=given["labels"],
             preprocess=given["preprocess"],
             options=options,
             device=given["device"],

@@ -52,6 +52,7 @@ class PackageOptions:
         version: of the release.
         labels: output name ("" for the only one) to the name of each class.
         preprocess: `--preprocess` texts; None takes what the file carries.
+        decode: `--decode` text; None takes what the file carries.
         vectors: number of golden vectors.
         seed: seed for choosing them.
         license: SPDX expression.
@@ -66,6 +67,7 @@ class PackageOptions:
     version: str = "1.0.0"
     labels: Mapping[str, tuple[str, ...]] | None = None
     preprocess: tuple[str, ...] | None = None
+    decode: str | None = None
     vectors: int = 4
     seed: int = 0
     license: str | None = None
@@ -150,7 +152,7 @@ def _gather(
     kind.check_model(model)
     contract = make_contract(
         model, name=chosen.name, version=chosen.version, labels=chosen.labels,
-        preprocess=chosen.preprocess,
+        preprocess=chosen.preprocess, decode=chosen.decode,
     )  # fmt: skip
     contract, evidence, measured = _find_measured(model, contract, records)
     warnings = check_feeding(model, contract, evidence.records)

@@ -8,16 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgeq.conversion.file_metadata import read_preprocessing
+from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
 from edgeq.converters.samples.input_shapes import show_shape
 from edgeq.converters.samples.preprocessing import find_preprocessing, parse_preprocessing
 from edgeq.errors import SourceError, UsageError
 from edgeq.files import storage
+from edgeq.metrics.decoding import parse_decoding, show_decoding
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.image_inputs import image_size
 from edgeq.packaging.contract.labels import require_names
+from edgeq.packaging.contract.results import plan_boxes
 from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
 from edgeq.tflite import flatbuffer
+from edgeq.tflite.joined_outputs import read_joins
 from edgeq.tflite.model_file import ModelFile, read_model
 from edgeq.values import TensorSpec
 
@@ -53,6 +56,7 @@ def make_contract(
     version: str = "1.0.0",
     labels: Mapping[str, Sequence[str]] | None = None,
     preprocess: Sequence[str] | None = None,
+    decode: str | None = None,
 ) -> Contract:
     """Make the contract of a file, which generated code follows.
 
@@ -62,10 +66,12 @@ def make_contract(
         version: of the release.
         labels: output name to the name of each class; "" for the only output.
         preprocess: `--preprocess` texts; None takes what the file carries.
+        decode: `--decode` text; None takes what the file carries.
 
     Raises:
         SourceError: not a `.tflite`, or one with a dynamic shape or a dtype that no package can
             have.
+        DataError: a decoding that does not fit the outputs.
         UsageError: a name, a version or labels that do not fit.
     """
     file = model if isinstance(model, ModelFile) else read_tflite(model)
@@ -76,29 +82,54 @@ def make_contract(
     texts = read_preprocessing(file) if preprocess is None else tuple(preprocess)
     declared = parse_preprocessing(texts, inputs)
     named = _assign_labels(labels or {}, outputs)
-    identifiers = naming.unique([spec.name for spec in (*inputs, *outputs)], "tensor")
+    joins = read_joins(file.tree, str(file.path))
+    decoding = _choose_decoding(file, decode)
+    named_specs = [spec.name for spec in (*inputs, *outputs)]
+    joined = [join.name for join in joins]
+    *identifiers, boxes = naming.unique([*named_specs, *joined, "boxes"], "tensor")
+    own = identifiers[: len(named_specs)]
     operators: dict[str, int] = {}
     for graph in file.tree.subgraphs:
         for operator in graph.operators:
             code = file.tree.operatorCodes[operator.opcodeIndex]
-            own = flatbuffer.operator_name(file.tree, operator)
-            operators[own] = max(operators.get(own, 1), code.version or 1)
-    return Contract(
+            kind = flatbuffer.operator_name(file.tree, operator)
+            operators[kind] = max(operators.get(kind, 1), code.version or 1)
+    made = Contract(
         name=package_name(name or file.path.stem),
         version=require_version(version),
         model=storage.refer_bytes(file.content, file.path.name),
         inputs=tuple(
             InputContract(identifier, spec, how, image_size(spec, how))
-            for identifier, spec in zip(identifiers, inputs, strict=False)
+            for identifier, spec in zip(own, inputs, strict=False)
             for how in [find_preprocessing(declared, spec.name)]
         ),
         outputs=tuple(
             OutputContract(identifier, spec, named.get(spec.name, ()))
-            for identifier, spec in zip(identifiers[len(inputs) :], outputs, strict=True)
+            for identifier, spec in zip(own[len(inputs) :], outputs, strict=True)
         ),
         min_runtime_version=file.min_runtime_version,
         operators=tuple(sorted(operators.items())),
+        joins=joins,
+        join_identifiers=tuple(identifiers[len(named_specs) :]),
+        decoding=decoding,
+        boxes=boxes,
     )
+    plan_boxes(made)  # refuses a decoding that does not fit
+    return made
+
+
+def _choose_decoding(file: ModelFile, given: str | None) -> str | None:
+    """The text that was given, or the file's own; they must not contradict each other."""
+    own = read_decoding(file)
+    if given is None:
+        return own
+    text = show_decoding(parse_decoding(given))
+    if own not in (None, text):
+        raise UsageError(
+            f"--decode {text} contradicts {own}, which {file.path} carries.",
+            hint="Leave --decode out, or convert again with the other one.",
+        )
+    return text
 
 
 def _fix_batch(spec: TensorSpec) -> TensorSpec:

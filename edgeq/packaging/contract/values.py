@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq.values import FileRef, Issue, Preprocessing, TensorSpec
+from edgeq.values import FileRef, Issue, JoinedOutput, Preprocessing, TensorSpec
 
 SCHEMA = "edgeq.package/1"
 
@@ -58,6 +58,10 @@ class Contract:
         model: the `.tflite`.
         min_runtime_version: TensorFlow Lite release, None when the file does not state it.
         operators: (name, highest version) of every operator in the file, sorted.
+        joins: outputs that the file gives in parts.
+        join_identifiers: their names in generated code, in snake case.
+        decoding: `--decode` text, None without.
+        boxes: name of the decoded boxes in generated code and golden vectors.
     """
 
     name: str
@@ -67,6 +71,10 @@ class Contract:
     outputs: tuple[OutputContract, ...]
     min_runtime_version: str | None
     operators: tuple[tuple[str, int], ...]
+    joins: tuple[JoinedOutput, ...] = ()
+    join_identifiers: tuple[str, ...] = ()
+    decoding: str | None = None
+    boxes: str = "boxes"
 
     @property
     def preprocessing(self) -> tuple[Preprocessing, ...]:
@@ -85,6 +93,8 @@ class Vector:
         inputs: input name to the input tensor [1, ...] in its own dtype.
         outputs: output name to the output tensor [1, ...] in its own dtype.
         real: output name to the same in real units, float32.
+        results: what is computed from them: joined outputs [1, ...], float32, and boxes
+            [1, at_most, 6], float64 (see `edgeq.metrics.boxes.decode`).
     """
 
     index: int
@@ -93,6 +103,7 @@ class Vector:
     inputs: Arrays
     outputs: Arrays
     real: Arrays
+    results: Arrays = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

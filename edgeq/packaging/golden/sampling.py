@@ -25,6 +25,7 @@ from edgeq.device_runners.devices.device import Device
 from edgeq.device_runners.measuring import run_job
 from edgeq.errors import PackageError
 from edgeq.escaping import printable
+from edgeq.packaging.contract.results import derive
 from edgeq.packaging.contract.values import Arrays, Contract, Golden, Vector
 from edgeq.packaging.golden.sample_doubts import find_doubts
 from edgeq.packaging.golden.vectors import find_wide_tolerances, real_values
@@ -108,7 +109,8 @@ def make_golden(
                 raw,
                 candidate.inputs,
                 outputs,
-                real_values(contract, outputs),
+                real := real_values(contract, outputs),
+                derive(contract, real),
             )
         )
     golden = Golden(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from edgeq.converters.samples.open_samples import open_samples
 from edgeq.errors import DamagedPackageError, DataError
 from edgeq.escaping import json_text
 from edgeq.packaging.container.manifest import Sha256, read_json
+from edgeq.packaging.contract.results import derive
 from edgeq.packaging.contract.values import Arrays, Contract, Files, Golden, Vector
 from edgeq.tflite import quantmath
 from edgeq.tflite.quantmath import difference
@@ -53,7 +54,7 @@ def golden_files(golden: Golden) -> dict[str, bytes]:
     vectors = []
     for number, vector in enumerate(golden.vectors):
         entry: dict[str, Any] = {"index": vector.index, "label": vector.label}
-        for part in ("raw", "inputs", "outputs", "real"):
+        for part in ("raw", "inputs", "outputs", "real", "results"):
             arrays: Arrays = getattr(vector, part)
             entry[part] = {}
             for place, (name, array) in enumerate(arrays.items()):
@@ -92,6 +93,7 @@ class _VectorEntry:
     inputs: Mapping[str, _ArrayEntry]
     outputs: Mapping[str, _ArrayEntry]
     real: Mapping[str, _ArrayEntry]
+    results: Mapping[str, _ArrayEntry] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def read_golden(files: Files) -> Golden:
     index = read_json(files[INDEX], _Index, INDEX)
     vectors = []
     for entry in index.vectors:
-        parts = (entry.raw, entry.inputs, entry.outputs, entry.real)
+        parts = (entry.raw, entry.inputs, entry.outputs, entry.real, entry.results)
         arrays = (_read_arrays(part, files) for part in parts)
         vectors.append(Vector(entry.index, entry.label, *arrays))
     return Golden(index.data, index.data_sha256, tuple(vectors), index.tolerances)
@@ -157,8 +159,21 @@ def find_faults(golden: Golden, contract: Contract) -> list[str]:
             for name, array in real_values(contract, vector.outputs).items()
             if not np.allclose(vector.real[name], array, rtol=1e-6, atol=0)
         ]
+        found = found or _compare_results(contract, vector)
         problems += [f"sample {vector.index}: {fault}" for fault in found]
     return problems or find_wide_tolerances(golden, contract)
+
+
+def _compare_results(contract: Contract, vector: Vector) -> list[str]:
+    wanted = derive(contract, vector.real)
+    if set(vector.results) != set(wanted):
+        return [f"results are {_names(vector.results)}, but the model's are {_names(wanted)}"]
+    return [
+        f"{name!r} differs from what the outputs give"
+        for name, array in wanted.items()
+        if array.shape != vector.results[name].shape
+        or not np.allclose(vector.results[name], array, rtol=1e-6, atol=1e-9)
+    ]
 
 
 def _compare_with_specs(

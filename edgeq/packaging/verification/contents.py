@@ -108,6 +108,7 @@ def read_contract(model: ModelFile, manifest: Manifest) -> Contract:
         version=manifest.version,
         labels={item.spec.name: item.labels for item in given.outputs if item.labels},
         preprocess=manifest.preprocess,
+        decode=given.decoding,
     )
     return replace(own, model=replace(own.model, path=given.model.path))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from edgeq.reporting import cells
 from edgeq.reporting.gathered import Gathered, Judged
 from edgeq.reporting.values import Block, Cell, IntervalPlot, IntervalRow, Section, Table
-from edgeq.values import FileRef, MetricValue
+from edgeq.values import MetricLoss, MetricValue
 from edgeq.wording import file_name, show_interval, show_loss, show_metric
 
 
@@ -100,21 +100,31 @@ def _metric_rows(gathered: Gathered) -> Iterator[tuple[Cell, ...]]:
             (value.candidate, value.metrics_candidate),
         ):
             for metric in metrics:
-                yield _metric_row(metric, model, samples)
+                yield _metric_row(metric, file_name(model.path), samples)
         for found in value.losses:
-            shown = Cell(show_loss(found), found.loss.value)
-            name = Cell(f"{found.name}, lost")
-            yield name, Cell(file_name(value.candidate.path)), shown, Cell(samples)
+            yield _loss_row(found, file_name(value.candidate.path), samples)
+    for judged in gathered.judged():
+        samples = f"{judged.label}, {judged.samples}"
+        for pair in judged.quality.metrics:
+            for model, metric in (("FP32", pair.baseline), ("candidate", pair.candidate)):
+                yield _metric_row(metric, model, samples)
+            if pair.loss is not None:
+                yield _loss_row(pair.loss, "candidate", samples)
     for part in gathered.of("eval"):
         for item in part.value:
             device = part.device or item.device
             where = "" if device is None else f" on {device}"
             samples = f"eval{where}, {item.sample_count} of {file_name(item.data.source)}"
             for metric in item.metrics:
-                yield _metric_row(metric, item.model, samples)
+                yield _metric_row(metric, file_name(item.model.path), samples)
 
 
-def _metric_row(metric: MetricValue, model: FileRef, samples: str) -> tuple[Cell, ...]:
+def _loss_row(found: MetricLoss, model: str, samples: str) -> tuple[Cell, ...]:
+    shown = Cell(show_loss(found), found.loss.value)
+    return Cell(f"{found.name}, lost"), Cell(model), shown, Cell(samples)
+
+
+def _metric_row(metric: MetricValue, model: str, samples: str) -> tuple[Cell, ...]:
     interval = "" if metric.interval is None else f" ({show_interval(metric)})"
     shown = Cell(f"{show_metric(metric, 4)}{interval}", metric.value)
-    return Cell(metric.name), Cell(file_name(model.path)), shown, Cell(samples)
+    return Cell(metric.name), Cell(model), shown, Cell(samples)

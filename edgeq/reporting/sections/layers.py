@@ -119,7 +119,10 @@ def _layer_table(report: DebugReport, prefix: str) -> Table:
         "operator",
         (">outputs dB", "SQNR of the model's outputs with this layer's error alone."),
         (">top-1 changed", "Share of samples whose largest class it changes alone."),
-        (">lost points", "Accuracy that its error alone costs; below 0 is gained."),
+        (
+            f">lost {report.metric or 'points'}",
+            f"{report.metric or 'Accuracy'} in points that its error alone costs; below 0: gained.",
+        ),
         (">own dB", "SQNR of its result, run on the FP32 model's inputs."),
         (">so far dB", "SQNR of its result in the quantized model."),
         (">range used", "Share of its quantized range that FP32 values fill."),

@@ -35,7 +35,7 @@ def _pareto(tuning: Tuning) -> XYPlot:
     )
     options = tuning.options.convert
     limit = options.max_drop_points if labelled else options.min_sqnr_db
-    title = "lost accuracy, points" if labelled else "SQNR, dB"
+    title = f"lost {tuning.metric or 'accuracy'}, points" if labelled else "SQNR, dB"
     panel = Panel(title, series, limit, "" if limit is None else "budget", is_stretched=labelled)
     axis = f"latency on {tuning.facts.device}, ms" if timed else "size, kB"
     description = f"Chosen: {_trial_tip(trials[0])}. {plural(len(tuning.trials), 'trial')}."
@@ -67,7 +67,10 @@ def _trial_table(tuning: Tuning) -> Table:
     titles = cells.columns(
         "recipe",
         "",
-        (">drop", "Lost accuracy in points, with its paired interval."),
+        (
+            f">{tuning.metric or ''} drop".replace("> ", ">"),
+            f"Lost {tuning.metric or 'accuracy'} in points, with its paired interval.",
+        ),
         ">SQNR dB",
         ">latency",
         (">speed-up", "Against the FP32 model on the same device."),

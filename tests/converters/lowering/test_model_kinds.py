@@ -112,28 +112,11 @@ def test_files_of_torch_export(tmp_path: Path, names: tuple[str, ...]) -> None:
     assert identify(write_zip(tmp_path / "net.zip", *names)) == "torch"
 
 
-@pytest.mark.parametrize(
-    ("names", "what"),
-    [
-        (("net/data.pkl", "net/code/__torch__.py"), "a TorchScript file"),
-        (
-            ("net/data.pkl", "net/version"),
-            "a file of torch.save, which holds weights or a pickled module",
-        ),
-        (
-            ("net/archive_format", "net/data/aotinductor/model/model.so"),
-            "a PyTorch package without an exported program, such as AOTInductor's",
-        ),
-    ],
-)
-def test_other_files_of_pytorch(tmp_path: Path, names: tuple[str, ...], what: str) -> None:
-    assert complaint(write_zip(tmp_path / "net.pt", *names)) == f"PATH is {what}. {EXPORT}"
-
-
-def test_an_old_pickle_of_pytorch(tmp_path: Path) -> None:
-    path = tmp_path / "weights.pth"
-    path.write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF")
-    assert complaint(path) == f"PATH is a pickle of torch.save. {EXPORT}"
+def test_a_package_of_pytorch(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "net.pt", "net/archive_format", "net/data/aotinductor/model.so")
+    assert complaint(path) == (
+        "PATH is a PyTorch package without an exported program, such as AOTInductor's. " + EXPORT
+    )
 
 
 def test_onnx(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from edgeq import api
 from edgeq.children import sandbox
 from edgeq.converters.lowering import exported_models
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.converters.lowering.model_kinds import identify
 from edgeq.errors import DataError, EdgeqError, LoweringError, SourceError, UsageError
 from edgeq.values import FloatModel
 from tests.converters.conftest import Lender
@@ -77,6 +80,23 @@ def test_layout_nhwc_moves_images_and_says_so(torch_models: Path, read_exported:
 
 
 @pytest.mark.usefixtures("torch_child")
+def test_lstms_become_one_operator_for_each_layer_and_direction(
+    torch_models: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "o.tflite"
+    result = api.convert(torch_models / "recurrent.pt2", out, data=images(40, 4, 6), effort="fast")
+    assert result.source.max_deviation is not None
+    assert result.source.max_deviation < 1e-5
+    assert result.source.fused_layers == ("both_ways", "without_bias")
+    assert result.source.unrolled_layers == ("with_cell_state", "gru")
+    names = Counter(operator.name for operator in result.certificate.operators)
+    assert names["UNIDIRECTIONAL_SEQUENCE_LSTM"] == 5
+    assert names["REVERSE_V2"] == 4
+    assert names["STABLEHLO_COMPOSITE"] == 0
+    assert result.certificate.float_islands == 0
+
+
+@pytest.mark.usefixtures("torch_child")
 def test_a_dynamic_batch_is_fixed_as_asked(torch_models: Path, read_exported: Read) -> None:
     assert read_exported(torch_models / "dynamic.pt2", batch=4).inputs[0].shape == (4, 3, 32, 32)
     with pytest.raises(UsageError, match="does not fit input 'image'"):
@@ -84,16 +104,47 @@ def test_a_dynamic_batch_is_fixed_as_asked(torch_models: Path, read_exported: Re
 
 
 @pytest.mark.usefixtures("torch_child")
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("training", "3 operators, 'batch_norm'"),
+        ("lstm", "1 operators, 'lstm'"),
+        ("attention", "1 operators, 'scaled_dot_product_attention'"),
+        ("feature_dropout", "1 operators, 'feature_dropout'"),
+    ],
+)
 def test_a_model_exported_in_training_mode_is_refused(
-    torch_models: Path, read_exported: Read
+    torch_models: Path, read_exported: Read, name: str, what: str
 ) -> None:
-    path = torch_models / "training.pt2"
+    path = torch_models / f"{name}.pt2"
     with pytest.raises(SourceError) as caught:
         read_exported(path)
     assert str(caught.value) == (
-        f"{path} was exported in training mode: 3 operators, 'batch_norm' first. "
+        f"{path} was exported in training mode: {what} first. "
         "Call model.eval() before torch.export.export."
     )
+
+
+@pytest.mark.usefixtures("torch_child")
+def test_a_model_that_keeps_a_state_is_refused(torch_models: Path, read_exported: Read) -> None:
+    path = torch_models / "counter.pt2"
+    with pytest.raises(SourceError) as caught:
+        read_exported(path)
+    assert str(caught.value) == (
+        f"{path} changes the buffer 'calls' in each inference, which is lost in a .tflite. "
+        "Make the state an input and an output of the model."
+    )
+
+
+@pytest.mark.usefixtures("torch_child")
+def test_outputs_of_one_number_and_of_nothing(torch_models: Path, read_exported: Read) -> None:
+    model = read_exported(torch_models / "few.pt2")
+    assert [(spec.name, spec.shape) for spec in model.outputs] == [
+        ("output_0", (1,)),
+        ("output_2", (1,)),
+    ]
+    assert model.max_deviation is not None
+    assert model.max_deviation < 1e-6
 
 
 HOSTILE = ("hostile_pickle", "hostile_size", "hostile_guard")
@@ -190,16 +241,83 @@ def test_compare_lowers_the_source_as_the_candidate_was(
     assert min(item.sqnr_db for item in found.quality.outputs) > 25
 
 
+NET = "where Net is the class of your network"
+WEIGHTS = "weights without their network, 'features.0.weight' first"
+LOAD = "Net(); model.load_state_dict(torch.load({}, weights_only=True)"
+TRUSTED = "where its class can be imported, if you trust the file, whose code torch.load runs"
+
+
 @pytest.mark.parametrize(
-    ("name", "what"),
+    ("name", "what", "where", "model"),
     [
-        ("weights.pt", "a file of torch.save, which holds weights or a pickled module"),
-        ("script.pt", "a TorchScript file"),
+        ("weights.pt", f"a state_dict: {WEIGHTS}", NET, LOAD + ")"),
+        ("old.pth", f"a state_dict: {WEIGHTS}", NET, LOAD + ")"),
+        ("protocol4.pt", f"a state_dict: {WEIGHTS}", NET, LOAD + ")"),
+        (
+            "checkpoint.pth",
+            f"a checkpoint with a state_dict at 'state_dict': {WEIGHTS}",
+            NET,
+            LOAD + "['state_dict'])",
+        ),
+        (
+            "net.safetensors",
+            "a file of safetensors: weights without their network",
+            NET,
+            "Net(); model.load_state_dict(safetensors.torch.load_file({}))",
+        ),
+        (
+            "script.pt",
+            "a TorchScript file",
+            NET,
+            "Net(); model.load_state_dict(torch.jit.load({}).state_dict())",
+        ),
+        ("lightning.ckpt", "a checkpoint of Lightning", NET, "Net.load_from_checkpoint({})"),
+        (
+            "pickled.pt",
+            "a pickled object of class '__main__.Cnn'",
+            TRUSTED,
+            "torch.load({}, weights_only=False)['model']",
+        ),
+        (
+            "pickled_old.pth",
+            "a pickled object of class '__main__.Cnn'",
+            TRUSTED,
+            "torch.load({}, weights_only=False)",
+        ),
     ],
 )
-def test_other_files_of_pytorch_are_refused(
-    torch_models: Path, read_exported: Read, name: str, what: str
+def test_other_files_of_pytorch_are_named_with_the_way_to_export_them(
+    torch_models: Path, name: str, what: str, where: str, model: str
 ) -> None:
+    path = torch_models / name
     with pytest.raises(SourceError) as caught:
-        read_exported(torch_models / name)
-    assert str(caught.value).startswith(f"{torch_models / name} is {what}. Export it: torch.export")
+        identify(path)
+    loaded = model.format(repr(str(path)))
+    assert str(caught.value) == (
+        f"{path} is {what}; edgeq reads programs of torch.export.save. Export it in Python, "
+        f"{where}: model = {loaded}; torch.export.save(torch.export.export(model.eval(), "
+        f"(torch.randn(1, 3, 224, 224),)), {str(path.with_suffix('.pt2'))!r}). Give it an input "
+        "of the model's shape."
+    )
+
+
+def test_what_the_error_says_to_type_makes_a_program(torch_models: Path, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    shutil.copy(torch_models / "weights.pt", path)
+    with pytest.raises(SourceError) as caught:
+        identify(path)
+    typed = str(caught.value).partition("network: ")[2].partition(" Give it")[0].rstrip(".")
+    code = "import torch; from make_torch_models import Cnn as Net; "
+    maker = Path(__file__).parents[1]
+    run = [os.environ["EDGEQ_TORCH_PYTHON"], "-c", code + typed]
+    subprocess.run(run, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": maker})
+    assert identify(tmp_path / "weights.pt2") == "torch"
+
+
+def test_a_tensor_and_a_damaged_pickle_hold_no_model(torch_models: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"is a tensor of torch\.save\. Pass the file"):
+        identify(torch_models / "tensor.pt")
+    for name in ("a.pt", "b.pth"):
+        (tmp_path / name).write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF")
+        with pytest.raises(SourceError, match=r"is a damaged pickle\. Save or copy"):
+            identify(tmp_path / name)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,14 @@ def agents() -> dict[int, list[int]]:
     return {pid: descendants(pid) for pid in mine}
 
 
+def only_agent() -> int:
+    """The agent of the only block; the kernel lists a new process a moment after its start."""
+    while not agents():
+        time.sleep(0.01)
+    (agent,) = agents()
+    return agent
+
+
 def is_confined(pid: int) -> bool:
     return "Seccomp:\t2\n" in Path(f"/proc/{pid}/status").read_text()
 
@@ -43,7 +52,7 @@ def run(device: KeptAgent, model: Path, *values: float) -> np.ndarray[Any, Any]:
 def test_the_same_workers_do_many_jobs_and_end_with_the_block(tiny: Any, save: Save) -> None:
     first, second = save(tiny.add_one(), "a.tflite"), save(tiny.add_one(), "b.tflite")
     with KeptAgent() as device:
-        (agent,) = agents()
+        agent = only_agent()
         assert (run(device, first, 1.0, 2.0)[:, 0] == [2, 2, 3, 3]).all()
         workers = agents()[agent]
         assert len(workers) == os.cpu_count()
@@ -73,7 +82,16 @@ def test_a_worker_that_was_killed_between_two_jobs_is_reported(tiny: Any, save: 
 
 def test_an_agent_that_was_killed_is_reported(tiny: Any, save: Save) -> None:
     with KeptAgent() as device:
-        (agent,) = agents()
+        agent = only_agent()
         os.kill(agent, signal.SIGKILL)
         with pytest.raises(DeviceError, match="The agent was killed by SIGKILL before the end"):
             run(device, save(tiny.add_one()), 1.0)
+
+
+def test_an_agent_that_hangs_is_killed(tmp_path: Path) -> None:
+    with KeptAgent(grace_s=0.1) as device:
+        agent = only_agent()
+        os.kill(agent, signal.SIGSTOP)
+        with pytest.raises(DeviceError, match=r"did not end within 0\.3 s and was killed"):
+            device.run({"verb": "infer"}, {}, tmp_path, deadline_s=0.2)
+    assert agents() == {}

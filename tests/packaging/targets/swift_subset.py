@@ -11,6 +11,7 @@ reached) stays unchecked.
 # ruff: noqa: PLR0911  (a case, a return)
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Sequence
@@ -327,10 +328,12 @@ def binary(mark: str, one: Any, other: Any) -> Any:
         return range(settle(one), settle(other))
     both_literal = is_literal(one) and is_literal(other)
     one, other = together(one, other)
-    if mark in ("+", "-", "*", "/", "%", ">>") and (
-        isinstance(one, np.integer) or (mark == "/" and isinstance(one, int))
-    ):
+    if mark in ("+", "-", "*", "/", "%", ">>") and isinstance(one, np.integer):
         raise TypeError(f"{mark} of integers is not of the subset")
+    if mark == "/" and isinstance(one, int):
+        if other <= 0 or one < 0:
+            raise TypeError("/ of integers below 0 is not of the subset")
+        return LiteralInt(one // other) if both_literal else one // other
     with np.errstate(all="ignore"):
         found = OPERATORS[mark](one, other)
     if isinstance(found, bool | np.bool_):
@@ -540,6 +543,8 @@ class Program:
             return min(one, other) if name == "min" else max(one, other)
         if name == "abs":
             return abs(values[0])
+        if name in ("exp", "tanh") and type(values[0]) is float:
+            return math.exp(values[0]) if name == "exp" else math.tanh(values[0])
         if name in ("Array", "String"):
             return list(values[0]) if name == "Array" else str(values[0])
         if name in INTEGERS or name in ("Int", "Float", "Double"):
@@ -556,6 +561,8 @@ class Program:
             if not np.isfinite(exact):
                 return value
             return type(value)(np.copysign(np.floor(abs(exact) + 0.5), exact))
+        if name == "rounded" and list(values) == ["toNearestOrEven"]:
+            return type(value)(np.rint(value))
         if name == "append":
             return value.append(values[0])
         if name == "reserveCapacity":

@@ -14,6 +14,7 @@ from edgeq.packaging.contract.image_inputs import confirm_images
 from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
 from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.targets.android.literals import real, shown, string
+from edgeq.packaging.targets.box_values import describe_boxes
 from edgeq.tflite import flatbuffer
 from edgeq.values import Preprocessing, TensorSpec
 
@@ -29,6 +30,7 @@ _MIN_SDK, _NEWER_MIN_SDK = 23, 24
 _MOST_LABELS = 30_000
 _LABELS_IN_A_METHOD = 1000
 _CODE = ("Tensors", "Codec", "Result", "Model")
+_PLAIN = ("Tensors", "Boxes")
 
 Names = dict[str, Any]
 
@@ -53,9 +55,11 @@ def describe(given: PackageInputs) -> Names:
     if label_count > _MOST_LABELS:
         raise PackageError(f"A class of Java has at most {_MOST_LABELS} labels.")
     base = naming.pascal(contract.name.removesuffix("_model") or contract.name)
-    kinds = (*_CODE, "Labels") if label_count else _CODE
+    boxes = describe_boxes(contract)
+    kinds = (*_CODE, *(["Labels"] if label_count else []), *(["Boxes"] if boxes else []))
     # With a suffix, none of them is the name of a class that the code uses, such as Interpreter.
-    classes = {kind: kind if kind == "Tensors" else f"{base}{kind}" for kind in kinds}
+    classes = {kind: kind if kind in _PLAIN else f"{base}{kind}" for kind in kinds}
+    joins = _joins(contract)
     release, key = contract.min_runtime_version, _signature(tree, contract)
     is_newer = release is not None and flatbuffer.release(release)[:2] > _RUNTIME_RUNS
     return {
@@ -80,12 +84,34 @@ def describe(given: PackageInputs) -> Names:
         "min_sdk": _NEWER_MIN_SDK if is_newer else _MIN_SDK,
         "inputs": inputs,
         "outputs": outputs,
+        "joins": joins,
+        "boxes": boxes and {**boxes, "field": naming.camel(contract.boxes)},
+        "fields": {item["key"]: item["field"] for item in (*outputs, *joins)},
         "has_images": any(item["image"] for item in inputs),
         "signature": None if key is None else string(key),
         "sha256": contract.model.sha256,
         "license": given.license,
         "data": shown(given.golden.data),
     }
+
+
+def _joins(contract: Contract) -> list[Names]:
+    """Outputs that the file gives in parts."""
+    fields = {item.spec.name: naming.camel(item.identifier) for item in contract.outputs}
+    return [
+        {
+            "key": item.name,
+            "field": naming.camel(identifier),
+            "shown": shown(item.name),
+            "shape": "x".join(map(str, item.shape)),
+            "repeats": ", ".join(str(block.repeat) for block in item.blocks),
+            "counts": ", ".join(
+                f"{{{', '.join(str(count) for _, count in block.parts)}}}" for block in item.blocks
+            ),
+            "parts": ", ".join(f"this.{fields[name]}" for name in item.parts),
+        }
+        for identifier, item in zip(contract.join_identifiers, contract.joins, strict=True)
+    ]
 
 
 def _signature(tree: Any, contract: Contract) -> str | None:
@@ -146,6 +172,7 @@ def _input(item: InputContract, tensor: str) -> Names:
         "image": image,
         "is_preprocessed": how is not None,
         "resize": None if how is None else how.resize,
+        "pad": None if how is None else how.pad,
         "channels": None if how is None else how.channels,
         # A bitmap has colours; for a model of grey pixels they become grey before anything else.
         "folds": image is not None and image[2] == 1 and (how is None or how.channels != "gray"),
@@ -175,7 +202,8 @@ def _steps(how: Preprocessing) -> list[str]:
     """The same for people."""
     steps = []
     if how.resize is not None:
-        steps.append(f"resized to {how.resize[0]}x{how.resize[1]}")
+        kept = "" if how.pad is None else f" with its proportions kept, grey {how.pad} around it"
+        steps.append(f"resized to {how.resize[0]}x{how.resize[1]}{kept}")
     if how.channels != "rgb":
         steps.append("made grey" if how.channels == "gray" else "reordered to BGR")
     if how.scale != 1.0:

@@ -29,7 +29,12 @@ def golden_assets(golden: Golden, names: Names) -> tuple[list[Names], dict[str, 
             _output(item, vector, golden.tolerances[item["key"]], shelf)
             for item in names["outputs"]
         ]
-        vectors.append({"index": vector.index, "inputs": inputs, "outputs": outputs})
+        joins = [
+            {**item, "file": shelf.put("joined", vector.results[item["key"]], "<f4")}
+            for item in names["joins"]
+        ]
+        found = {"index": vector.index, "inputs": inputs, "outputs": outputs, "joins": joins}
+        vectors.append({**found, "boxes": _boxes(names["boxes"], vector, shelf)})
     return vectors, assets
 
 
@@ -62,6 +67,14 @@ def _input(item: Names, vector: Vector, shelf: _Shelf) -> Names:
         arguments = f'longs("{shelf.put("raw", raw, "<i8")}")'
     file = shelf.put("input", vector.inputs[item["key"]])
     return {**item, "call": f"{item['prepare']}({arguments})", "file": file}
+
+
+def _boxes(described: Names | None, vector: Vector, shelf: _Shelf) -> Names | None:
+    """The boxes that were found, six numbers each."""
+    if described is None:
+        return None
+    rows = vector.results[described["name"]][0]
+    return {**described, "file": shelf.put("boxes", rows[rows[:, 0] >= 0], "<f4")}
 
 
 def _output(item: Names, vector: Vector, tolerance: float, shelf: _Shelf) -> Names:

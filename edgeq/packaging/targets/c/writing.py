@@ -12,6 +12,7 @@ from edgeq.packaging.contract.image_inputs import has_images
 from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.golden import vectors as golden
 from edgeq.packaging.targets.c import literals, operators
+from edgeq.packaging.targets.c.boxes import describe_boxes
 from edgeq.packaging.targets.c.tensors import describe_input, describe_output
 from edgeq.packaging.targets.target import templates
 from edgeq.packaging.targets.tools import ArenaMeasurement, Tools
@@ -60,9 +61,10 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
     measured = measure(inputs, tools)
     environment = templates("edgeq.packaging.targets.c")
     names = _describe(inputs, measured)
+    chosen = {**_TEMPLATES, **({"boxes.h": "{}_boxes.h"} if names["boxes"] else {})}
     return {
         f"src/{path.format(names['stem'])}": environment.get_template(name).render(names).encode()
-        for name, path in _TEMPLATES.items()
+        for name, path in chosen.items()
     }
 
 
@@ -144,4 +146,5 @@ def _describe(given: PackageInputs, measured: ArenaMeasurement) -> dict[str, Any
             for place, item in enumerate(contract.outputs)
         ],
         "indices": [vector.index for vector in vectors],
+        "boxes": describe_boxes(contract, vectors),
     }

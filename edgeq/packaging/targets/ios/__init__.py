@@ -48,6 +48,7 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
         f"{sources}/{names['predictor']}.swift": render("Predictor.swift"),
         f"{sources}/Numerics.swift": read("Numerics.swift"),
         f"{sources}/Runtime.swift": read("Runtime.swift"),
+        **({f"{sources}/Boxes.swift": render("Boxes.swift")} if names["boxes"] else {}),
         f"{sources}/{_RESOURCES}/{inputs.contract.name}.tflite": inputs.model.content,
         f"{sources}/{_RESOURCES}/PrivacyInfo.xcprivacy": read("PrivacyInfo.xcprivacy"),
         f"{tests}/GoldenTests.swift": render("GoldenTests.swift"),

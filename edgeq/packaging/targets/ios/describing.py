@@ -12,8 +12,9 @@ import numpy as np
 from edgeq.converters.samples.preprocessing import format_preprocessing
 from edgeq.errors import PackageError
 from edgeq.packaging.contract import naming
-from edgeq.packaging.contract.values import Golden, InputContract, OutputContract
+from edgeq.packaging.contract.values import Contract, Golden, InputContract, OutputContract
 from edgeq.packaging.evidence.inputs import PackageInputs
+from edgeq.packaging.targets.box_values import describe_boxes
 from edgeq.packaging.targets.ios.literals import number, string
 from edgeq.values import Preprocessing, TensorSpec
 
@@ -42,6 +43,7 @@ def describe(inputs: PackageInputs) -> dict[str, Any]:
     contract = inputs.contract
     whole = naming.pascal(contract.name)
     stem = whole.removesuffix("Model") or whole
+    joins = _joins(contract)
     return {
         "contract": contract,
         # Never a module of Apple's (Vision, Speech), never a type of Swift's (Array).
@@ -54,6 +56,8 @@ def describe(inputs: PackageInputs) -> dict[str, Any]:
         "vectors": len(inputs.golden.vectors),
         "inputs": [_input(item, inputs.golden) for item in contract.inputs],
         "outputs": [_output(item) for item in contract.outputs],
+        "joins": joins,
+        "boxes": _boxes(contract, joins),
     }
 
 
@@ -153,7 +157,8 @@ def _preparing(item: InputContract, kind: str, tensor: dict[str, Any]) -> list[s
     height, width = how.resize or (0, 0)
     lines += [
         "let how = Preparation(",
-        f"    height: {height}, width: {width}, channels: .{how.channels},",
+        f"    height: {height}, width: {width}, pad: {-1 if how.pad is None else how.pad}, "
+        f"channels: .{how.channels},",
         f"    scale: {number(how.scale)}, offset: {number(how.offset)},",
         f"    mean: {_numbers(how.mean)}, std: {_numbers(how.std)})",
         f"let real = {'try ' if kind == 'pixels' else ''}prepare(sample, how)",
@@ -209,4 +214,50 @@ def _output(item: OutputContract) -> dict[str, Any]:
         "labels": [string(label) for label in item.labels],
         "real": real,
         "summary": f"{_show_size(spec.shape)}, {named}.",
+    }
+
+
+# ---------------------------------------------------------------- results beside the outputs
+
+
+def _joins(contract: Contract) -> list[dict[str, Any]]:
+    """Outputs that the file gives in parts; `realN` is output N in real units."""
+    places = {item.spec.name: place for place, item in enumerate(contract.outputs)}
+    found = []
+    for identifier, item in zip(contract.join_identifiers, contract.joins, strict=True):
+        repeats = ", ".join(str(block.repeat) for block in item.blocks)
+        counts = ", ".join(
+            f"[{', '.join(str(count) for _, count in block.parts)}]" for block in item.blocks
+        )
+        parts = ", ".join(f"real{places[name]}" for name in item.parts)
+        found.append(
+            {
+                "name": string(item.name),
+                "key": item.name,
+                "property": naming.camel(identifier),
+                "shape": _show_size(item.shape),
+                "call": f"join(repeats: [{repeats}], counts: [{counts}], parts: [{parts}])",
+            }
+        )
+    return found
+
+
+def _boxes(contract: Contract, joins: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """How boxes are read from `realN` and `joinedN`."""
+    found = describe_boxes(contract)
+    if found is None:
+        return None
+    variables = {item.spec.name: f"real{place}" for place, item in enumerate(contract.outputs)}
+    variables |= {item["key"]: f"joined{place}" for place, item in enumerate(joins)}
+    tables = [
+        f"Table(values: {variables[table['output']]}, offset: {table['offset']}, "
+        f"row: {table['row']}, column: {table['column']})"
+        for table in (found["boxes"], found["scores"])
+    ]
+    margin = " " * 16
+    return {
+        **found,
+        "name": string(found["name"]),
+        "property": naming.camel(contract.boxes),
+        "call": f"findBoxes(\n{margin}boxes: {tables[0]},\n{margin}scores: {tables[1]})",
     }

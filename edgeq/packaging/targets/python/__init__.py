@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -61,11 +61,7 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
         inputs.license,
         readme="",
     )
-    runtimes = "numpy and ai-edge-litert"
-    if any(item.startswith("tflite-runtime") for item in needs):
-        runtimes += " (or tflite-runtime)"
-    if any(item.startswith("pillow") for item in needs):
-        runtimes = f"{runtimes.replace(' and', ',')}, and Pillow to prepare images"
+    runtimes = _show_needs(needs)
     readme = code.render(
         "README.md.j2",
         **names,
@@ -76,7 +72,7 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
         has_old_runtime=python == ">=3.8",
         min_runtime=contract.min_runtime_version,
     )
-    modules = ["command.py", "interpreter.py", "tensors.py"]
+    modules = ["command.py", "interpreter.py", "results.py", "tensors.py"]
     modules += ["images.py"] if names["image_steps"] else []
     inside = {
         "__init__.py": code.render("init.py.j2", **names),
@@ -85,6 +81,8 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
         "py.typed": b"",
         **{name: code.read(name) for name in modules},
     }
+    if names["boxes"]:
+        inside["boxes.py"] = code.read_decoder()
     labels = {item.spec.name: item.labels for item in contract.outputs if item.labels}
     if labels:
         inside["labels.json"] = (json_text(labels, indent=1) + "\n").encode()
@@ -97,6 +95,16 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
         f"{contract.name}.service": code.render("service.j2", **names),
         **package,
     }
+
+
+def _show_needs(needs: Sequence[str]) -> str:
+    """Other distributions as text."""
+    runtimes = "numpy and ai-edge-litert"
+    if any(item.startswith("tflite-runtime") for item in needs):
+        runtimes += " (or tflite-runtime)"
+    if any(item.startswith("pillow") for item in needs):
+        runtimes = f"{runtimes.replace(' and', ',')}, and Pillow to prepare images"
+    return runtimes
 
 
 def _requirements(contract: Contract) -> tuple[list[str], str]:

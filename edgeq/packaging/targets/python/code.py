@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib import resources
 from typing import Any
 
 from edgeq.converters.samples.preprocessing import format_preprocessing
 from edgeq.escaping import markdown
+from edgeq.metrics.boxes import Decoding
 from edgeq.packaging.contract import naming
+from edgeq.packaging.contract.results import plan_boxes
 from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
 from edgeq.packaging.targets.python.literals import string
 from edgeq.packaging.targets.python.wheel import pep440
 from edgeq.packaging.targets.target import templates
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import ModelFile
-from edgeq.values import Preprocessing, TensorSpec
+from edgeq.values import JoinedOutput, Preprocessing, TensorSpec
 
 _WIDTH = 100
 # Imported by the generated module or a program beside it: a class cannot have these names.
-_TAKEN = {"Array", "ArrayLike", "Image", "Input", "Mapping", "Output", "Path", "Runner", "Scores"}
+_TAKEN = {"Array", "ArrayLike", "Box", "Boxes", "Decoding", "Image", "Input", "Join", "Mapping",
+          "Output", "Path", "Runner", "Scores"}  # fmt: skip
 
 # A number of `Input` in the package to that of `Preprocessing`.
 _NUMBERS = {"factor": "scale", "offset": "offset", "mean": "mean", "std": "std"}
@@ -40,6 +43,11 @@ def read(name: str) -> bytes:
     return resources.files(__package__).joinpath(name).read_bytes()
 
 
+def read_decoder() -> bytes:
+    """The code that decodes boxes here."""
+    return resources.files("edgeq.metrics").joinpath("boxes.py").read_bytes()
+
+
 def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
     """Everything that the templates name."""
     class_name = naming.pascal(contract.name)
@@ -49,6 +57,8 @@ def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
     outputs = [_describe_output(place, item) for place, item in enumerate(contract.outputs)]
     steps = {step.split("(")[0] for item in inputs for step in item["step_list"]}
     has_labels = any(item.labels for item in contract.outputs)
+    boxes = _describe_boxes(contract)
+    results = _describe_results(contract)
     # The signature whose names the contract has; see `flatbuffer.interface`.
     keys = (
         flatbuffer.text(item.signatureKey)
@@ -64,6 +74,14 @@ def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
         "class_name": class_name,
         "inputs": inputs,
         "outputs": outputs,
+        "joins": [_describe_join(item) for item in contract.joins],
+        "boxes": boxes,
+        "results": results,
+        "result_names": [
+            *(["Box", "Boxes"] if boxes else []),
+            *(["Join"] if contract.joins else []),
+            *(["list_boxes"] if boxes else []),
+        ],
         "input_names": ", ".join(markdown(item.spec.name) for item in contract.inputs),
         "has_labels": has_labels,
         "image_steps": sorted(steps - {"bgr"}),
@@ -88,7 +106,11 @@ def uses_pillow(contract: Contract) -> bool:
 
 def _describe_input(item: InputContract) -> dict[str, Any]:
     declared = item.preprocessing or Preprocessing()
-    steps = [f"resize({declared.resize[0]}, {declared.resize[1]})"] if declared.resize else []
+    steps = []
+    if declared.resize is not None:
+        sizes = ", ".join(map(str, declared.resize))
+        is_stretched = declared.pad is None
+        steps = [f"resize({sizes})" if is_stretched else f"letterbox({sizes}, {declared.pad})"]
     steps += [declared.channels] if declared.channels != "rgb" else []
     settings = _settings(item.spec)
     if steps:
@@ -139,6 +161,50 @@ def _describe_output(place: int, item: OutputContract) -> dict[str, Any]:
         "is_ranked": bool(item.labels) and all(size == 1 for size in shape[:-1]),
         "text": f"{values}.",
     }
+
+
+def _describe_join(item: JoinedOutput) -> dict[str, Any]:
+    blocks = []
+    for block in item.blocks:
+        parts = "".join(f"({string(name)}, {count}), " for name, count in block.parts)
+        blocks.append(f"({block.repeat}, ({parts.rstrip()}))")
+    return {"name": string(item.name), "shape": item.shape[1:], "blocks": blocks}
+
+
+def _describe_boxes(contract: Contract) -> dict[str, Any] | None:
+    plan = plan_boxes(contract)
+    if plan is None:
+        return None
+    settings = {
+        field.name: string(value) if isinstance(value, str) else repr(value)
+        for field in fields(Decoding)
+        if (value := getattr(plan.decoding, field.name)) != field.default
+    }
+    size = f"({plan.height}, {plan.width})"
+    return {"name": contract.boxes, "settings": settings, "size": size}
+
+
+def _describe_results(contract: Contract) -> list[dict[str, Any]]:
+    """Joined outputs, and boxes."""
+    found = [
+        {
+            "identifier": identifier,
+            "type": "Array",
+            "text": f"float32 of shape {item.shape[1:]}, joined of {', '.join(item.parts)}.",
+            "reading": f"results[{string(item.name)}]",
+        }
+        for identifier, item in zip(contract.join_identifiers, contract.joins, strict=True)
+    ]
+    if contract.decoding is not None:
+        found.append(
+            {
+                "identifier": contract.boxes,
+                "type": "tuple[Box, ...]",
+                "text": f"the best first, as {contract.decoding}.",
+                "reading": f"list_boxes(results[{string(contract.boxes)}])",
+            }
+        )
+    return found
 
 
 def _settings(spec: TensorSpec) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from .interpreter import Runner
 from .tensors import Array
 
 _MOST_BYTES = 300_000_000
+_ROUNDING = 1e-6  # of a sigmoid, in another numpy
 _GOLDEN = Path(__file__).with_name("golden")
 
 
@@ -89,7 +90,8 @@ def predict(runner: Runner, path: Path, top: int) -> dict[str, Any]:
             except ValueError:  # many rows, as in a segmentation: values say more than a ranking
                 pass
         found[output.name] = _as_json(output.real(tensor).tolist())
-    return found
+    results = runner.results(tensors)
+    return {**found, **{name: _as_json(values.tolist()) for name, values in results.items()}}
 
 
 def _as_json(values: Any) -> Any:
@@ -190,9 +192,9 @@ def _check(
     runner: Runner, vector: Mapping[str, Any], tolerances: Mapping[str, float]
 ) -> tuple[list[str], bool]:
     """Preprocessing, model and real values of one vector, each on its own."""
-    raw, inputs, outputs, real = (
+    raw, inputs, outputs, real, results_of = (
         {name: _read(item) for name, item in vector[part].items()}
-        for part in ("raw", "inputs", "outputs", "real")
+        for part in ("raw", "inputs", "outputs", "real", "results")
     )
     prepared, given = runner.prepare(raw), runner.run(inputs)
     results = [_compare(f"input {name}", inputs[name], prepared[name], 0.0) for name in inputs]
@@ -204,6 +206,8 @@ def _check(
         )
         values = output.real(wanted).astype(np.float32).reshape(real[name].shape)
         results.append(_compare(f"real values of {name}", real[name], values, 0.0))
+    for name, found in runner.results(outputs).items():
+        results.append(_compare(f"{name}", results_of[name][0], found, _ROUNDING))
     return [line for line, _ in results], all(is_good for _, is_good in results)
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .results import Boxes, Join, find_results
 from .tensors import Array, Input, Output
 
 _MODULES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
@@ -39,6 +40,8 @@ class Runner:
     SIGNATURE: ClassVar[str | None]
     INPUTS: ClassVar[tuple[Input, ...]]
     OUTPUTS: ClassVar[tuple[Output, ...]]
+    JOINS: ClassVar[tuple[Join, ...]] = ()
+    BOXES: ClassVar[Boxes | None] = None
 
     def __init__(self, threads: int = 1, model: str | Path | None = None) -> None:
         module = _import_runtime()
@@ -97,6 +100,11 @@ class Runner:
             interpreter.reset_all_variables()  # no call depends on the previous one
             interpreter.invoke()
             return {name: interpreter.get_tensor(index) for name, index in self._outputs.items()}
+
+    def results(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs that the file gives in parts, and boxes, by name; from the output tensors."""
+        real = {item.name: item.real(tensors[item.name]) for item in self.OUTPUTS}
+        return find_results(real, self.JOINS, self.BOXES)
 
 
 def _require_tensor(wanted: Input | Output, details: Mapping[str, Any]) -> int:

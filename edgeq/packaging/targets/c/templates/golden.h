@@ -38,6 +38,9 @@ const {{ type }} {{ name }}[kCount][{{ size }}] = {
 // How far another machine may be from it{{ ", in steps" if item.dtype != "float32" }}.
 constexpr double kTolerance{{ item.struct }} = {{ item.tolerance }};
 {% endfor %}
+{% if boxes %}
+{{ array("double", "kBoxes", boxes.most * 6, boxes.golden) -}}
+{% endif %}
 
 }  // namespace golden
 }  // namespace {{ namespace }}

@@ -8,6 +8,9 @@
 #include <cstdio>
 #include <cstring>
 
+{% if boxes %}
+#include "{{ stem }}_boxes.h"
+{% endif %}
 #include "{{ stem }}_golden.h"
 #include "{{ stem }}_package.h"
 #ifdef EDGEQ_RUN_MODEL
@@ -40,6 +43,28 @@ int CheckModel() {
   return 1;
 }
 
+{% if boxes %}
+// Six numbers for each box: class (-1: there are no more), left, top, right, bottom, score.
+int CheckBoxes(long index, const double* wanted, const package::Box* found, std::size_t count) {
+  for (std::size_t i = 0; i < package::kMostBoxes; ++i) {
+    const double* row = wanted + 6 * i;
+    if ((row[0] >= 0) != (i < count)) {
+      std::printf("FAILED: sample %ld, number of boxes\n", index);
+      return 1;
+    }
+    if (i >= count) return 0;
+    const double given[] = {static_cast<double>(found[i].index), found[i].x1, found[i].y1,
+                            found[i].x2, found[i].y2, found[i].score};
+    for (std::size_t k = 0; k < 6; ++k) {
+      if (std::fabs(given[k] - row[k]) <= 1e-5) continue;
+      std::printf("FAILED: sample %ld, box %lu\n", index, static_cast<unsigned long>(i));
+      return 1;
+    }
+  }
+  return 0;
+}
+
+{% endif %}
 int CheckNumbers() {
   int failed = 0;
   for (std::size_t sample = 0; sample < package::golden::kCount; ++sample) {
@@ -63,6 +88,17 @@ int CheckNumbers() {
       }
     }
 {% endfor %}
+{% if boxes %}
+    {
+      static package::BoxScratch scratch;
+      static package::Box found[package::kMostBoxes];
+      const package::BoxTensors tensors = {
+{%- for item in outputs %}package::golden::k{{ item.struct }}[sample]{{ ", " if not loop.last }}{% endfor -%}
+      };
+      const std::size_t count = package::FindBoxes(tensors, &scratch, found);
+      failed += CheckBoxes(index, package::golden::kBoxes[sample], found, count);
+    }
+{% endif %}
   }
   return failed;
 }

@@ -64,6 +64,8 @@ struct Preparation {
     /// Size of the resized image; 0 does not resize it.
     let height: Int
     let width: Int
+    /// Grey around an image that keeps its proportions; -1 stretches it.
+    let pad: Int
     let channels: Channels
     let scale: Float
     let offset: Float
@@ -82,7 +84,12 @@ func prepare(_ image: Pixels, _ how: Preparation) throws -> [Float] {
     }
     var changed = image
     if how.height > 0 {
-        changed = resize(changed, height: how.height, width: how.width)
+        if how.pad < 0 {
+            changed = resize(changed, height: how.height, width: how.width)
+        }
+        if how.pad >= 0 {
+            changed = letterbox(changed, height: how.height, width: how.width, pad: how.pad)
+        }
     }
     if how.channels == .gray {
         changed = gray(changed)
@@ -224,6 +231,31 @@ func resize(_ image: Pixels, height: Int, width: Int) -> Pixels {
     return Pixels(values, height: height, width: width, channels: channels)
 }
 
+/// An image in another size with its proportions; the rest is grey.
+func letterbox(_ image: Pixels, height: Int, width: Int, pad: Int) -> Pixels {
+    let channels = image.channels
+    let isTall = height * image.width <= width * image.height
+    let fitting = (2 * image.width * height + image.height) / (2 * image.height)
+    let columns = isTall ? max(1, fitting) : width
+    let high = (2 * image.height * width + image.width) / (2 * image.width)
+    let rows = isTall ? height : max(1, high)
+    let inside = resize(image, height: rows, width: columns)
+    let top = (height - rows) / 2
+    let left = (width - columns) / 2
+    var values: [UInt8] = []
+    values.reserveCapacity(height * width * channels)
+    for _ in 0..<(height * width * channels) {
+        values.append(UInt8(pad))
+    }
+    for row in 0..<rows {
+        for place in 0..<(columns * channels) {
+            values[((top + row) * width + left) * channels + place] =
+                inside.values[row * columns * channels + place]
+        }
+    }
+    return Pixels(values, height: height, width: width, channels: channels)
+}
+
 /// Refuses what no sample of the calibration held, and no integer stands for.
 func requireFinite(_ real: [Float]) throws {
     for value in real {
@@ -253,4 +285,22 @@ func dequantize<Element: FixedWidthInteger>(
     _ values: [Element], scale: Float, zeroPoint: Int
 ) -> [Float] {
     return values.map { Float(Int($0) - zeroPoint) * scale }
+}
+
+/// An output from its parts: of each block, how often they have their turn, and how many values then.
+func join(repeats: [Int], counts: [[Int]], parts: [[Float]]) -> [Float] {
+    var whole: [Float] = []
+    var first = 0
+    for block in 0..<repeats.count {
+        for turn in 0..<repeats[block] {
+            for part in 0..<counts[block].count {
+                let count = counts[block][part]
+                for place in 0..<count {
+                    whole.append(parts[first + part][turn * count + place])
+                }
+            }
+        }
+        first = first + counts[block].count
+    }
+    return whole
 }

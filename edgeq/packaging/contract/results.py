@@ -1,0 +1,89 @@
+"""Results beside the outputs: joined parts, and decoded boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeq.errors import DataError
+from edgeq.metrics import boxes
+from edgeq.metrics.boxes import Decoding, Table
+from edgeq.metrics.decoding import input_size, misfit, parse_decoding
+from edgeq.packaging.contract.values import Contract
+from edgeq.tflite.joined_outputs import join_outputs, join_specs
+from edgeq.values import TensorSpec
+
+
+@dataclass(frozen=True)
+class BoxPlan:
+    """How generated code reads boxes.
+
+    Attributes:
+        decoding: as declared.
+        count: boxes of a sample, before any is dropped.
+        boxes, scores: where they are in the joined outputs.
+        width, height: what boxes are divided by; 1 for fractions.
+        first: class of the first probability that counts, behind the objectness.
+        classes: number of those that count.
+    """
+
+    decoding: Decoding
+    count: int
+    boxes: Table
+    scores: Table
+    width: int
+    height: int
+    first: int
+    classes: int
+
+
+def joined_specs(contract: Contract) -> tuple[TensorSpec, ...]:
+    """The outputs as an application knows them, see `edgeq.tflite.joined_outputs`."""
+    return join_specs([item.spec for item in contract.outputs], contract.joins)
+
+
+def plan_boxes(contract: Contract) -> BoxPlan | None:
+    """Return how boxes are read; None without a decoding.
+
+    Raises:
+        DataError: the outputs are not boxes and scores.
+        UsageError: boxes are in pixels, and no input is an image.
+    """
+    if contract.decoding is None:
+        return None
+    found = parse_decoding(contract.decoding)
+    shapes = {spec.name: spec.shape[1:] for spec in joined_specs(contract)}
+    height, width = input_size(found, [item.spec for item in contract.inputs])
+    if found.unit == "fraction":
+        height = width = 1
+    try:
+        count, places, scores = boxes.find_tables(found, shapes)
+    except ValueError as error:
+        raise misfit(found, error) from error
+    first, classes = 0, scores.columns - (found.objectness == "yes")
+    if found.background != "none":
+        first, classes = int(found.background == "first"), classes - 1
+    if classes < 1:
+        raise DataError(f"--decode {contract.decoding} leaves no class of {scores.columns} scores.")
+    return BoxPlan(found, count, places, scores, width, height, first, classes)
+
+
+def derive(contract: Contract, real: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Joined outputs [1, ...] in float32 and boxes [1, at_most, 6] in float64, by their names.
+
+    Args:
+        real: output name to its real values [1, ...].
+    """
+    joined = join_outputs(real, contract.joins)
+    found: dict[str, NDArray[Any]] = {
+        item.name: joined[item.name].astype(np.float32) for item in contract.joins
+    }
+    plan = plan_boxes(contract)
+    if plan is not None:
+        size = (plan.height, plan.width)
+        found[contract.boxes] = boxes.decode(plan.decoding, joined, size)
+    return found
