@@ -237,6 +237,15 @@ def run_converter(converter: Any) -> bytes:
                 ".keras file, augmentation is off.",
                 details=text,
             ) from error
+        loop = re.search(r"'tf\.TensorList\w+' op requires element_shape", text)
+        if loop:
+            raise LoweringError(
+                "TensorFlow Lite cannot lower a loop in the model, such as that of a recurrent "
+                "layer in a SavedModel.",
+                hint="Convert the model's .keras or .h5 file with fixed sizes: edgeq unrolls "
+                "recurrent layers there.",
+                details=text,
+            ) from error
         first = next((line.strip() for line in text.splitlines() if line.strip()), NO_MESSAGE)
         raise LoweringError(
             f"TFLiteConverter refused the model: {first[:300]}", details=text
