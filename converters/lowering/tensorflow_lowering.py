@@ -23,16 +23,16 @@ from tensorflow.python.framework import convert_to_constants
 from edgeq.children.serving import NO_MESSAGE
 from edgeq.converters.graph import finite_weights
 from edgeq.converters.graph.marked_lstm import replace_markers
-from edgeq.converters.lowering import expressions, float32, preprocessing_layers, sign_bits
-from edgeq.converters.lowering.lstm_layers import marked
-from edgeq.converters.lowering.rebuilding import rebuild
-from edgeq.converters.lowering.recurrent_layers import (
+from edgeq.converters.lowering.size_limits import require_small_tensors
+from edgeq.converters.tracing import expressions, float32, preprocessing_layers, sign_bits
+from edgeq.converters.tracing.lstm_layers import marked
+from edgeq.converters.tracing.rebuilding import rebuild
+from edgeq.converters.tracing.recurrent_layers import (
     refuse_states,
     unrolled,
     without_dropout,
 )
-from edgeq.converters.lowering.size_limits import require_small_tensors
-from edgeq.converters.lowering.wrapping import Arrays, Loaded, explain_call
+from edgeq.converters.tracing.wrapping import Arrays, Loaded, explain_call
 from edgeq.errors import EdgeqError, LoweringError
 from edgeq.values import TensorSpec
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import edgeq
-from edgeq.converters.lowering import live, lower, wrapping
+from edgeq.converters.lowering import live, lower
 from edgeq.converters.samples.open_samples import find_inputs
+from edgeq.converters.tracing import wrapping
 from edgeq.errors import LoweringError
 from edgeq.values import ConvertOptions, TensorSpec
 from tests.commands import run_edgeq
