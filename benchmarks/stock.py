@@ -33,7 +33,8 @@ def lower_case(case: Case, folder: Path) -> FloatModel:
     options = ConvertOptions()
     if isinstance(case.model, Path) and model_kinds.identify(case.model) == "tflite":
         return lower.adopt(case.model, options)
-    from edgeq.converters.lowering import frameworks, tensorflow_lowering, wrapping
+    from edgeq.converters.lowering import frameworks, tensorflow_lowering
+    from edgeq.converters.tracing import wrapping
 
     if isinstance(case.model, Path):
         kind = model_kinds.identify(case.model)

@@ -46,7 +46,7 @@ PLACES = {
     "gating": (0, 5), "history": (1, 5), "reporting": (2, 5), "render": (3, 5),
     "records": (4, 5),
     "packaging": (0, 6), "inspection": (1, 6), "converters.training": (2, 6),
-    "metrics": (3, 6),
+    "metrics": (3, 6), "converters.tracing": (4, 6),
     "values": (0, 7), "tflite": (1, 7), "files": (2, 7), "children": (3, 7),
     "errors": (0, 8), "issues": (1, 8), "project": (2, 8), "provenance": (3, 8),
     "timing": (4, 8), "escaping": (0, 9), "progress": (1, 9), "version": (2, 9), "moved": (3, 9),

@@ -37,6 +37,7 @@ FLOORS = (
         "converters.rewrites",
         "device_runners.measuring",
     ),
+    ("converters.tracing",),
     ("converters.lowering", "converters.calibration", "converters.writer"),
     ("converters.corrections", "converters.quantization", "accuracy", "devices"),
     ("converters.proof", "converters.training"),

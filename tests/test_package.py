@@ -75,14 +75,14 @@ def test_tensorflow_is_imported_in_few_files_only() -> None:
         and not module.startswith("edgeq.models")
     }
     assert importers == {
-        "edgeq.converters.lowering.expressions",
-        "edgeq.converters.lowering.float32",
-        "edgeq.converters.lowering.rebuilding",
-        "edgeq.converters.lowering.sign_bits",
+        "edgeq.converters.tracing.expressions",
+        "edgeq.converters.tracing.float32",
+        "edgeq.converters.tracing.rebuilding",
+        "edgeq.converters.tracing.sign_bits",
         "edgeq.converters.lowering.tensorflow_lowering",
-        "edgeq.converters.lowering.wrapping",
+        "edgeq.converters.tracing.wrapping",
         "edgeq.converters.lowering.tflite_quantizer",
-        "edgeq.converters.lowering.lstm_layers",
+        "edgeq.converters.tracing.lstm_layers",
         "edgeq.converters.lowering.frameworks",
         # Quantization-aware training works on the caller's live Keras model.
         "edgeq.converters.training.qat",

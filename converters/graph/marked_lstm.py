@@ -1,6 +1,6 @@
 """Turns markers of LSTM layers into fused LSTMs.
 
-`converters.lowering.lstm_layers` sets them in TensorFlow's graphs, `torch_child.py` in PyTorch's.
+`converters.tracing.lstm_layers` sets them in TensorFlow's graphs, `torch_child.py` in PyTorch's.
 """
 
 from __future__ import annotations

@@ -20,12 +20,13 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgeq.converters.lowering import tensorflow_lowering, wrapping
+from edgeq.converters.lowering import tensorflow_lowering
 from edgeq.converters.lowering.size_limits import limited_weights
-from edgeq.converters.lowering.wrapping import Arrays, Loaded
 from edgeq.converters.safe_reading import keras_file, saved_model
 from edgeq.converters.safe_reading.keras_file import KerasFile, first_line
 from edgeq.converters.safe_reading.keras_names import QAT_PREFIX, REFUSED
+from edgeq.converters.tracing import wrapping
+from edgeq.converters.tracing.wrapping import Arrays, Loaded
 from edgeq.errors import SourceError, UsageError
 from edgeq.tflite import flatbuffer
 

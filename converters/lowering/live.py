@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq.converters.lowering import frameworks, tensorflow_lowering, wrapping
+from edgeq.converters.lowering import frameworks, tensorflow_lowering
 from edgeq.converters.lowering.lower import (
     Arrays,
     FindInputs,
@@ -17,6 +17,7 @@ from edgeq.converters.lowering.lower import (
     finish,
     traced_batch,
 )
+from edgeq.converters.tracing import wrapping
 from edgeq.values import ConvertOptions, FileRef, FloatModel
 
 

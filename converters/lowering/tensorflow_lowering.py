@@ -23,16 +23,16 @@ from tensorflow.python.framework import convert_to_constants
 from edgeq.children.serving import NO_MESSAGE
 from edgeq.converters.graph import finite_weights
 from edgeq.converters.graph.marked_lstm import replace_markers
-from edgeq.converters.lowering import expressions, float32, preprocessing_layers, sign_bits
-from edgeq.converters.lowering.lstm_layers import (
+from edgeq.converters.lowering.size_limits import require_small_tensors
+from edgeq.converters.tracing import expressions, float32, preprocessing_layers, sign_bits
+from edgeq.converters.tracing.lstm_layers import (
     marked,
     refuse_states,
     unrolled,
     without_dropout,
 )
-from edgeq.converters.lowering.rebuilding import rebuild
-from edgeq.converters.lowering.size_limits import require_small_tensors
-from edgeq.converters.lowering.wrapping import Arrays, Loaded, explain_call
+from edgeq.converters.tracing.rebuilding import rebuild
+from edgeq.converters.tracing.wrapping import Arrays, Loaded, explain_call
 from edgeq.errors import EdgeqError, LoweringError
 from edgeq.values import TensorSpec
 
@@ -235,6 +235,15 @@ def run_converter(converter: Any) -> bytes:
                 "which is lost in a .tflite.",
                 hint="Random layers and stateful=True keep such a state: leave them out. In a "
                 ".keras file, augmentation is off.",
+                details=text,
+            ) from error
+        loop = re.search(r"'tf\.TensorList\w+' op requires element_shape", text)
+        if loop:
+            raise LoweringError(
+                "TensorFlow Lite cannot lower a loop in the model, such as that of a recurrent "
+                "layer in a SavedModel.",
+                hint="Convert the model's .keras or .h5 file with fixed sizes: edgeq unrolls "
+                "recurrent layers there.",
                 details=text,
             ) from error
         first = next((line.strip() for line in text.splitlines() if line.strip()), NO_MESSAGE)

@@ -13,7 +13,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeq.children.framing import read_sample, write_sample
-from edgeq.converters.lowering import frameworks, tensorflow_lowering, tflite_quantizer, wrapping
+from edgeq.converters.lowering import frameworks, tensorflow_lowering, tflite_quantizer
+from edgeq.converters.tracing import wrapping
 from edgeq.values import TensorSpec
 
 

@@ -22,9 +22,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgeq.converters.lowering import wrapping
 from edgeq.converters.samples.open_samples import choose, open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
+from edgeq.converters.tracing import wrapping
 from edgeq.converters.training.learned_ranges import trained_granularity
 from edgeq.converters.training.qat_layers import FakeQuantize, observing
 from edgeq.errors import DataError, UsageError

@@ -75,10 +75,22 @@ def quantize_model(
                 raise
             raise QuantizationError(
                 f"TensorFlow Lite's quantizer cannot convert this model, because {reason}.",
-                hint=_IN_FLOAT,
+                hint=_fixed_sizes(model, plan) or _IN_FLOAT,
                 details=f"{error}\n{error.details or ''}",
             ) from error
     return Quantized(content, Ranges("tflite", "minmax", len(plan.chosen), (), ""))
+
+
+def _fixed_sizes(model: FloatModel, plan: SamplePlan) -> str | None:
+    """Return the options that let Keras unroll the loops of recurrent layers, if they help."""
+    dynamic = [spec.name for spec in model.inputs if -1 in spec.shape]
+    if not dynamic or plan.samples is None or model.source_kind not in ("keras", "h5", "python"):
+        return None
+    first = next(iter(plan.samples.iterate(plan.chosen[:1])))
+    shapes = " ".join(
+        f"--input-shape {name}=1,{','.join(map(str, first.inputs[name].shape))}" for name in dynamic
+    )
+    return f"Fix the number of time steps, so that edgeq unrolls the loop: {shapes}"
 
 
 def _require_svdf_kernels(model: FloatModel) -> None:

@@ -44,6 +44,8 @@ def main(folder: Path) -> None:
                 build(policy, unrolled=True).export(folder / f"{policy}.saved", verbose=False)
             else:
                 model.save(folder / f"{policy}.{kind}")
+        if policy == "bfloat16":
+            model.export(folder / "loop.saved", verbose=False)
     vector = keras.Input((3,), dtype="float16", name="x")
     rounded = vector + 8192.0
     keras.Model(vector, rounded - 8192.0).save(folder / "overwhelmed.keras")

@@ -10,7 +10,8 @@ import pytest
 
 SCRIPT = """
 import json, keras, numpy as np
-from edgeq.converters.lowering import frameworks, wrapping
+from edgeq.converters.lowering import frameworks
+from edgeq.converters.tracing import wrapping
 layers = keras.layers
 
 def nested(first, last, rescaling_inside):

@@ -13,8 +13,8 @@ from keras import layers, ops
 
 import edgeq
 from edgeq.converters.calibration import calibrate
-from edgeq.converters.lowering import expressions
 from edgeq.converters.lowering.live import LiveReader
+from edgeq.converters.tracing import expressions
 from edgeq.values import ConvertOptions
 
 # Where each function is defined and not steep.

@@ -73,6 +73,15 @@ def test_conversion_and_file_report_it(precisions: Path, tmp_path: Path) -> None
     assert "float16 read as float32" in entry.text
 
 
+def test_the_loop_of_a_saved_model_names_the_way_out(
+    precisions: Path, tensorflow: TensorFlowProcess, tmp_path: Path
+) -> None:
+    reader = FileReader(precisions / "loop.saved", "saved_model", tensorflow)
+    with pytest.raises(LoweringError, match="cannot lower a loop") as caught:
+        reader.lower(ConvertOptions(), tmp_path)
+    assert "Convert the model's .keras or .h5 file" in (caught.value.hint or "")
+
+
 def test_a_model_that_depends_on_its_roundings_is_refused(
     precisions: Path, tensorflow: TensorFlowProcess, tmp_path: Path
 ) -> None:

@@ -42,6 +42,16 @@ def test_the_class_is_computed_from_the_values_themselves(tmp_path: Path) -> Non
     assert not operators & {"SELECT", "SELECT_V2", "LOGICAL_AND", "EQUAL"}
 
 
+def test_a_saved_model_calls_a_function_with_them(tmp_path: Path) -> None:
+    vector = keras.Input((4,), name="x")
+    model = keras.Model(vector, {"largest": ops.argmax(vector, axis=-1)})
+    model.export(tmp_path / "saved", verbose=False)
+    restored = tf.saved_model.load(str(tmp_path / "saved"))
+    found, operators = outputs_of(restored.signatures["serving_default"], tmp_path)
+    assert found["largest"].ravel().tolist() == [1, 2, 1]
+    assert operators == {"ARG_MAX"}
+
+
 def test_other_bits_stay(tmp_path: Path) -> None:
     """A mask of an integer is not a sign."""
     function = tf.function(lambda x: {"y": tf.bitwise.bitwise_and(tf.cast(x, tf.int32), 1)})

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import edgeq
-from edgeq.converters.lowering import live, lower, wrapping
+from edgeq.converters.lowering import live, lower
 from edgeq.converters.samples.open_samples import find_inputs
+from edgeq.converters.tracing import wrapping
 from edgeq.errors import LoweringError
 from edgeq.values import ConvertOptions, TensorSpec
 from tests.commands import run_edgeq
@@ -69,6 +70,15 @@ def test_without_data_the_shapes_of_the_first_call_or_the_options_hold(
     longer = ConvertOptions(input_shapes=(("ids", (1, 9)),))
     made = live.LiveReader(model).lower(longer, tmp_path)
     assert {spec.name: spec.shape for spec in made.inputs} == {"ids": (1, 9), "values": (1, 4)}
+
+
+def test_dicts_in_dicts_give_names(tmp_path: Path) -> None:
+    left, right = keras.Input((2,), name="l"), keras.Input((3,), name="r")
+    inputs = {"b": {"left": left}, "a": [right]}
+    outputs = {"sums": {"two": keras.ops.sum(left, -1), "three": keras.ops.sum(right, -1)}}
+    made = live.LiveReader(keras.Model(inputs, outputs)).lower(ConvertOptions(), tmp_path)
+    assert {spec.name: spec.shape[-1] for spec in made.inputs} == {"a_0": 3, "b_left": 2}
+    assert [spec.name for spec in made.outputs] == ["sums_three", "sums_two"]
 
 
 def test_a_model_that_was_never_called_names_both_ways() -> None:

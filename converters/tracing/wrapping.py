@@ -54,7 +54,7 @@ def wrap_keras(model: Any, framework: str, notes: tuple[str, ...] = ()) -> Loade
     if structure is None:
         structure = getattr(model, "_nested_inputs", model.inputs[0])
     if isinstance(structure, dict):
-        names = sorted(structure)  # the order of tf.nest
+        names = _names_in(structure)
     else:
         names = getattr(model, "input_names", None) or [tensor.name for tensor in model.inputs]
     inputs = tuple(
@@ -159,12 +159,23 @@ def _flatten(outputs: Any) -> list[Any]:
     return list(tf.nest.flatten(outputs))
 
 
+def _names_in(structure: Any, path: tuple[str, ...] = ()) -> list[str]:
+    """The keys of a dict in the order of tf.nest, joined where dicts and lists are in it."""
+    if isinstance(structure, dict):
+        parts = [(str(key), structure[key]) for key in sorted(structure)]
+    elif isinstance(structure, (list, tuple)):
+        parts = [(str(index), part) for index, part in enumerate(structure)]
+    else:
+        return ["_".join(path)]
+    return [name for key, part in parts for name in _names_in(part, (*path, key))]
+
+
 def _output_names(model: Any) -> tuple[str, ...]:
     structure = getattr(model, "_outputs_struct", None)
     if structure is None:
         structure = getattr(model, "_nested_outputs", None)
     if isinstance(structure, dict):
-        return tuple(str(name) for name in sorted(structure))
+        return tuple(_names_in(structure))
     names = getattr(model, "output_names", None)
     if not names and len(model.outputs) == 1:
         names = [model.layers[-1].name]  # a Sequential model

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgeq.converters.lowering.rebuilding import rebuild
+from edgeq.converters.tracing.rebuilding import rebuild
 from edgeq.errors import LoweringError
 
 _DTYPES = {dtype.as_datatype_enum: dtype.name for dtype in (tf.half, tf.bfloat16, tf.double)}

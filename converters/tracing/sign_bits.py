@@ -14,8 +14,10 @@ _SAME = ("Identity", "StopGradient")
 
 
 def reads_sign_bits(concrete: Any) -> bool:
-    """Whether a traced function has the operator."""
-    return any(node.op == "BitwiseAnd" for node in concrete.graph.as_graph_def().node)
+    """Whether a traced function, or one that it calls, has the operator."""
+    graph = concrete.graph.as_graph_def()
+    parts = (graph.node, *(function.node_def for function in graph.library.function))
+    return any(node.op == "BitwiseAnd" for nodes in parts for node in nodes)
 
 
 class _Graph:

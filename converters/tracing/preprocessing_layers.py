@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeq.converters.lowering.wrapping import Loaded
+from edgeq.converters.tracing.wrapping import Loaded
 from edgeq.errors import LoweringError
 
 _KINDS = ("CategoryEncoding", "DenseFeatures", "Discretization", "HashedCrossing", "Hashing",
