@@ -29,8 +29,8 @@ from edgeq.converters.lowering.exported_shapes import (
 )
 from edgeq.converters.lowering.framework_process import FrameworkProcess, time_limit_s
 from edgeq.converters.lowering.lower import Arrays, finish
-from edgeq.converters.lowering.torch_archive import refuse_code
 from edgeq.converters.safe_reading import onnx_file
+from edgeq.converters.safe_reading.torch_archive import refuse_code
 from edgeq.errors import MissingExtraError, UsageError
 from edgeq.files import npy, scratch, storage
 from edgeq.progress import OnNote, no_note
