@@ -236,7 +236,8 @@ def find_shortcut(command: str, words: list[str]) -> tuple[str, ...]:
         return BRIEF
     if words[1] == "tune":
         return FEW
-    is_default = {"model.keras", "run"} & set(words) and not {"--scheme", "--effort"} & set(words)
+    is_model = any(word == "run" or word.endswith(".keras") for word in words)
+    is_default = is_model and not {"--scheme", "--effort"} & set(words)
     return FAST if words[1] in ("convert", "run") and is_default and command != CONVERTING else ()
 
 

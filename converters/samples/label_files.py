@@ -24,19 +24,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from edgeq.converters.samples.csv_files import read_label_table
 from edgeq.converters.samples.data_file import DataFile, unreadable
 from edgeq.converters.samples.image_folders import IMAGE_SUFFIXES, ImageSource, decode_mask
 from edgeq.converters.samples.input_shapes import Array, image_shape, quote
+from edgeq.converters.samples.preprocessing import find_letterbox
 from edgeq.converters.samples.sources import Row, Source, plain_label, require_labels
 from edgeq.errors import DataError, UsageError
 from edgeq.files.reading import read_file
 from edgeq.issues import make_issue
-from edgeq.values import Issue, TensorSpec
+from edgeq.values import Issue, Preprocessing, TensorSpec
 
 _MOST_BYTES = 1_000_000_000
 _MOST_BOXES = 10_000
+_IGNORED = 255  # pixels of a mask that do not count, here around a letterboxed image
 _NO_BOX = (-1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 _KNOWN = (
     "Known: a COCO JSON file, a folder of YOLO .txt files or of mask images, a .csv file of "
@@ -66,12 +69,15 @@ class _Labels:
         of: the label of a sample.
         sha256: digest of the files.
         class_names: empty when labels are plain numbers.
+        fit: puts the label of an image into a letterboxed input, by the image's shape; None for
+            labels that have no place in it.
     """
 
     of: Callable[[int], Any]
     sha256: bytes
     class_names: tuple[str, ...] = ()
     issues: tuple[Issue, ...] = ()
+    fit: Callable[[Array, Sequence[int]], Array] | None = None
 
 
 class Relabelled(Source):
@@ -104,21 +110,31 @@ class Relabelled(Source):
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
         """Rows in order, see `Source.read`."""
         for row in self._source.read(indices):
-            yield replace(row, label=self._labels.of(row.index))
+            label, fit = self._labels.of(row.index), self._labels.fit
+            if fit is not None:
+                label = fit(label, next(iter(row.inputs.values())).shape)
+            yield replace(row, label=label)
 
 
-def relabel(source: Source, labels: str | Path, inputs: Sequence[TensorSpec]) -> Source:
+def relabel(
+    source: Source,
+    labels: str | Path,
+    inputs: Sequence[TensorSpec],
+    preprocessing: Sequence[Preprocessing] = (),
+) -> Source:
     """Give a source the labels of a file or folder.
 
     Args:
         source: images, or for an `.npy` file any samples.
         labels: see this module.
         inputs: the model's; masks are resized to an image input.
+        preprocessing: boxes and masks are moved like the pixels of a letterboxed image.
 
     Raises:
         DataError: the labels are missing, unreadable, or do not belong to the samples.
     """
     path, name = Path(labels), str(labels)
+    size = next((how.resize for how in preprocessing if how.pad is not None), None)
     if not path.exists():
         raise DataError(f"There is no file or folder {name}.", hint=_KNOWN)
     suffix = path.suffix.lower()
@@ -132,9 +148,9 @@ def relabel(source: Source, labels: str | Path, inputs: Sequence[TensorSpec]) ->
             hint="Store labels as y in the .npz, as a label column, or in an .npy file.",
         )
     elif path.is_dir():
-        found = _read_folder(path, name, source, inputs)
+        found = _read_folder(path, name, source, inputs, size)
     elif suffix == ".json":
-        found = _read_coco(path, name, source)
+        found = _read_coco(path, name, source, size)
     else:
         found = _read_table(path, name, source)
     return Relabelled(source, found, f"{source.name} with {name}")
@@ -168,7 +184,7 @@ def _read_table(path: Path, name: str, source: ImageSource) -> _Labels:
 # ---------------------------------------------------------------- boxes
 
 
-def _read_coco(path: Path, name: str, source: ImageSource) -> _Labels:
+def _read_coco(path: Path, name: str, source: ImageSource, size: tuple[int, int] | None) -> _Labels:
     content = _read(path, name)
     try:
         document = json.loads(content)
@@ -197,11 +213,16 @@ def _read_coco(path: Path, name: str, source: ImageSource) -> _Labels:
     return _Labels(
         _pad([boxes[file] for file in _match([*boxes], source, name)], name),
         hashlib.sha256(content).digest(), names, (make_issue("data.class_names", order),),
+        _box_fitter(size),
     )  # fmt: skip
 
 
 def _read_folder(
-    path: Path, name: str, source: ImageSource, inputs: Sequence[TensorSpec]
+    path: Path,
+    name: str,
+    source: ImageSource,
+    inputs: Sequence[TensorSpec],
+    size: tuple[int, int] | None,
 ) -> _Labels:
     """A folder of YOLO text files or of masks."""
     files = sorted(
@@ -215,8 +236,8 @@ def _read_folder(
         what = "both .txt files and images" if texts else "neither .txt files nor images"
         raise DataError(f"{name} holds {what}, so it is not clear what labels it has.", hint=_KNOWN)
     if masks:
-        return _read_masks(path, name, masks, source, inputs)
-    return _read_yolo(path, name, texts, source)
+        return _read_masks(path, name, masks, source, inputs, size)
+    return replace(_read_yolo(path, name, texts, source), fit=_box_fitter(size))
 
 
 def _read_yolo(
@@ -264,6 +285,23 @@ def _parse_yolo(content: bytes, where: str) -> list[Box]:
     return boxes
 
 
+def _box_fitter(
+    size: tuple[int, int] | None,
+) -> Callable[[Array, Sequence[int]], Array] | None:
+    """From shares of an image to shares of the letterboxed one; None if it is stretched."""
+    if size is None:
+        return None
+
+    def fit(boxes: Array, shape: Sequence[int]) -> Array:
+        top, left, height, width = find_letterbox(size, shape)
+        moved: Array = boxes.copy()
+        moved[:, [1, 3]] = (left + boxes[:, [1, 3]] * width) / size[1]
+        moved[:, [2, 4]] = (top + boxes[:, [2, 4]] * height) / size[0]
+        return moved
+
+    return fit
+
+
 def _pad(boxes: Sequence[Sequence[Box]], name: str) -> Callable[[int], Array]:
     """Labels of one shape: the largest number of boxes; rows of class -1 are empty."""
     most = max((len(of) for of in boxes), default=0)
@@ -282,6 +320,7 @@ def _read_masks(
     masks: Sequence[PurePosixPath],
     source: ImageSource,
     inputs: Sequence[TensorSpec],
+    size: tuple[int, int] | None,
 ) -> _Labels:
     by_stem = _by_stem(masks, name)
     files = []
@@ -300,9 +339,18 @@ def _read_masks(
 
     def read(index: int) -> NDArray[np.uint8]:
         where = f"{name}/{files[index]}"
-        return decode_mask(_read(path / files[index], where), where, shape and shape[:2])
+        own = shape[:2] if shape is not None and size is None else None
+        return decode_mask(_read(path / files[index], where), where, own)
 
-    return _Labels(read, digest.digest())
+    def fit(mask: Array, shape: Sequence[int]) -> Array:
+        assert size is not None
+        top, left, height, width = find_letterbox(size, shape)
+        whole = np.full(size, _IGNORED, np.uint8)
+        picture = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
+        whole[top : top + height, left : left + width] = np.asarray(picture)
+        return whole
+
+    return _Labels(read, digest.digest(), fit=None if size is None else fit)
 
 
 # ---------------------------------------------------------------- files and their names

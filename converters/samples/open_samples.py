@@ -187,7 +187,8 @@ def open_samples(
     Raises:
         DataError: the data is missing, unreadable, empty or does not fit.
     """
-    samples = Samples(_open_source(source, inputs), inputs, preprocessing)
+    opened = _open_source(source, inputs, preprocessing)
+    samples = Samples(opened, inputs, preprocessing)
     next(iter(samples.iterate((0,))))
     return samples
 
@@ -206,8 +207,8 @@ def find_inputs(
     Raises:
         DataError: the data is missing, unreadable or empty, or its names are not the inputs'.
     """
-    row = next(iter(_open_source(source, inputs).read((0,))))
-    # Any size is possible, so that resize= may choose one; the channels stay.
+    row = next(iter(_open_source(source, inputs, ()).read((0,))))
+    # Any size is possible, so that resize= may choose one; it does not change the channels.
     free = [
         replace(spec, shape=(*[-1] * array.ndim, *(spec.shape or array.shape)[-1:]))
         for spec in inputs
@@ -286,11 +287,14 @@ def _check_indices(indices: Sequence[int], count: int | None, name: str) -> None
         raise DataError(f"{name} has {count} samples, so there is no sample {indices[-1]}.")
 
 
-def _open_source(source: SourceLike, inputs: Sequence[TensorSpec]) -> Source:
+def _open_source(
+    source: SourceLike, inputs: Sequence[TensorSpec], preprocessing: Sequence[Preprocessing]
+) -> Source:
     if not inputs:
         raise DataError("The model has no inputs, so it takes no samples.")
     if isinstance(source, LabelledData):
-        return relabel(_open_source(source.data, inputs), source.labels, inputs)
+        inner = _open_source(source.data, inputs, preprocessing)
+        return relabel(inner, source.labels, inputs, preprocessing)
     if isinstance(source, (str, Path)):
         return _open_named(source, inputs)
     if isinstance(source, Mapping):

@@ -29,7 +29,8 @@ from edgeq.converters.samples.presets import CONSTRUCTORS, PRESETS
 from edgeq.errors import DataError, UsageError
 from edgeq.values import Preprocessing, TensorSpec
 
-_KEYS = ("resize", "channels", "scale", "offset", "mean", "std")
+_KEYS = ("resize", "letterbox", "pad", "channels", "scale", "offset", "mean", "std")
+_GREY = 114  # around a letterboxed image, as most detectors were trained
 
 # ---------------------------------------------------------------- text to values
 
@@ -40,8 +41,9 @@ def parse_preprocessing(
     """Read the values of `--preprocess`; several for one input are combined.
 
     Each text is `[INPUT:]PART,PART...` with parts `scale=N`, `offset=N`, `mean=N:N:N`,
-    `std=N:N:N`, `resize=HEIGHTxWIDTH`, `channels=rgb|bgr|gray`, or the name of a preset, which
-    combines with `resize` only. N is a number or a fraction such as 1/255.
+    `std=N:N:N`, `resize=HEIGHTxWIDTH`, `letterbox=HEIGHTxWIDTH` with `pad=114`,
+    `channels=rgb|bgr|gray`, or the name of a preset, which combines with the size only. N is a
+    number or a fraction such as 1/255.
 
     Args:
         texts: as typed.
@@ -132,11 +134,15 @@ def _add_part(values: dict[str, Any], part: str, text: str) -> None:
 
 
 def _parse_value(key: str, text: str, where: str) -> Any:
-    if key == "resize":
+    if key in ("resize", "letterbox"):
         height, _, width = text.lower().partition("x")
         if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
             raise UsageError(f"{where}: {text!r} is not HEIGHTxWIDTH such as 224x224.")
         return int(height), int(width)
+    if key == "pad":
+        if not text.isdecimal() or int(text) > 255:
+            raise UsageError(f"{where}: pad must be a grey value from 0 to 255, not {text!r}.")
+        return int(text)
     if key == "channels":
         known = ("rgb", "bgr", "gray")
         if text not in known:
@@ -167,8 +173,9 @@ def _parse_value(key: str, text: str, where: str) -> Any:
 
 
 def _build(values: dict[str, Any], spec: TensorSpec) -> Preprocessing:
+    values = _resolve_letterbox(values)
     preset = values.get("preset")
-    clashing = sorted(set(values) - {"preset", "resize", "input"})
+    clashing = sorted(set(values) - {"preset", "resize", "pad", "input"})
     if preset is not None and clashing:
         raise UsageError(
             f"Preset {preset!r} and {clashing[0]}= cannot be combined for input {spec.name!r}.",
@@ -216,6 +223,20 @@ def _build(values: dict[str, Any], spec: TensorSpec) -> Preprocessing:
     return built
 
 
+def _resolve_letterbox(values: dict[str, Any]) -> dict[str, Any]:
+    """letterbox= as resize= with pad=."""
+    if "letterbox" not in values:
+        if "pad" in values:
+            raise UsageError(
+                "pad= is the grey around a letterboxed image.", hint="Write letterbox=640x640."
+            )
+        return values
+    if "resize" in values:
+        raise UsageError("resize= and letterbox= cannot be combined.", hint="Keep one of them.")
+    rest = {key: value for key, value in values.items() if key != "letterbox"}
+    return {"pad": _GREY, **rest, "resize": values["letterbox"]}
+
+
 def find_preprocessing(declared: Sequence[Preprocessing], name: str) -> Preprocessing | None:
     """The entry for an input; one without a name is for the only input."""
     return next((entry for entry in declared if entry.input in (None, name)), None)
@@ -227,13 +248,16 @@ def find_preprocessing(declared: Sequence[Preprocessing], name: str) -> Preproce
 def format_preprocessing(preprocessing: Preprocessing) -> str:
     """The shortest text that `parse_preprocessing` reads as this value."""
     base = PRESETS.get(preprocessing.preset or "", Preprocessing())
-    bare = replace(preprocessing, input=None, preset=None, resize=None)
+    bare = replace(preprocessing, input=None, preset=None, resize=None, pad=None)
     parts = []
     if preprocessing.preset is not None and bare == base:
         parts.append(preprocessing.preset)
         bare = Preprocessing()
     if preprocessing.resize is not None:
-        parts.append(f"resize={show_shape(preprocessing.resize)}")
+        key = "resize" if preprocessing.pad is None else "letterbox"
+        parts.append(f"{key}={show_shape(preprocessing.resize)}")
+    if preprocessing.pad not in (None, _GREY):
+        parts.append(f"pad={preprocessing.pad}")
     if bare.channels != "rgb":
         parts.append(f"channels={bare.channels}")
     for key, number, default in (("scale", bare.scale, 1.0), ("offset", bare.offset, 0.0)):
@@ -277,7 +301,7 @@ def apply(
         raise DataError(f"{begin(where)} holds {array.dtype} values, not numbers.")
     pixels = array
     if preprocessing.resize is not None:
-        pixels = _resize(pixels, preprocessing.resize, where)
+        pixels = _bring_to_size(pixels, preprocessing.resize, preprocessing.pad, where)
     if preprocessing.channels != "rgb":
         pixels = _convert_channels(pixels, preprocessing.channels, where)
     for key, numbers in (("mean", preprocessing.mean), ("std", preprocessing.std)):
@@ -297,6 +321,31 @@ def apply(
         if preprocessing.std:
             values = np.divide(values, np.array(preprocessing.std, np.float32))
     return values
+
+
+def find_letterbox(size: tuple[int, int], shape: Sequence[int]) -> tuple[int, int, int, int]:
+    """Return top, left, height and width of an image that keeps its proportions.
+
+    Args:
+        size: height and width of the whole.
+        shape: height and width of the image.
+    """
+    (height, width), (own_height, own_width) = size, shape[:2]
+    if height * own_width <= width * own_height:  # the image is the taller one
+        width = max(1, (2 * own_width * height + own_height) // (2 * own_height))
+    else:
+        height = max(1, (2 * own_height * width + own_width) // (2 * own_width))
+    return (size[0] - height) // 2, (size[1] - width) // 2, height, width
+
+
+def _bring_to_size(array: Array, size: tuple[int, int], pad: int | None, where: str) -> Array:
+    if pad is None:
+        return _resize(array, size, where)
+    _as_image(array, "letterbox", where)
+    top, left, height, width = find_letterbox(size, array.shape)
+    whole = np.full((*size, *array.shape[2:]), pad, np.uint8)
+    whole[top : top + height, left : left + width] = _resize(array, (height, width), where)
+    return whole
 
 
 def _resize(array: Array, size: tuple[int, int], where: str) -> Array:

@@ -43,6 +43,8 @@ class Preprocessing:
         offset: added after scaling.
         mean: per channel or a single value; empty for no subtraction.
         std: per channel or a single value; empty for no division.
+        pad: None stretches to the size of `resize`; a grey value keeps the proportions, puts the
+            image in the middle and fills the rest (letterbox).
     """
 
     input: str | None = None
@@ -53,6 +55,7 @@ class Preprocessing:
     offset: float = 0.0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    pad: int | None = None
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,9 @@ def _takes_bytes(item: InputContract) -> bool:
     every = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 256, 3)
     real = every.astype(np.float32)
     if item.preprocessing is not None:
-        numeric = replace(item.preprocessing, input=None, preset=None, resize=None, channels="rgb")
+        numeric = replace(
+            item.preprocessing, input=None, preset=None, resize=None, channels="rgb", pad=None
+        )
         real = apply(numeric, every)
     own = quantmath.quantize(real, item.spec).astype(np.int32)
     return int(np.abs(own - every).max()) <= 1

@@ -29,13 +29,13 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def opened(data: Any, labels: Path) -> Samples:
-    steps = parse_preprocessing(["resize=4x8"], [INPUT])
-    return open_samples(LabelledData(data, labels), [INPUT], steps)
+def opened(data: Any, labels: Path, spec: TensorSpec = INPUT, text: str = "resize=4x8") -> Samples:
+    steps = parse_preprocessing([text], [spec])
+    return open_samples(LabelledData(data, labels), [spec], steps)
 
 
-def labels_of(data: Any, labels: Path) -> list[Any]:
-    samples = opened(data, labels)
+def labels_of(data: Any, labels: Path, *how: Any) -> list[Any]:
+    samples = opened(data, labels, *how)
     assert samples.has_labels
     return [sample.label for sample in samples.iterate()]
 
@@ -211,3 +211,32 @@ def test_labels_that_edgeq_does_not_know(images: Path, tmp_path: Path) -> None:
         open_samples(
             LabelledData(tmp_path / "x.npy", write(tmp_path / "coco.json", coco())), [INPUT]
         )
+
+
+SQUARE = TensorSpec("x", (1, 8, 8, 3), "float32")
+
+
+def test_boxes_and_masks_follow_a_letterboxed_image(images: Path, tmp_path: Path) -> None:
+    """16 by 8 pixels in 8 by 8: the picture fills rows 2 to 5."""
+    how = (SQUARE, "letterbox=8x8")
+    (first, _, third) = labels_of(images, write(tmp_path / "coco.json", coco()), *how)
+    # x1, y1, x2, y2 of [4, 2, 8, 4] are 1/4, 1/4, 3/4, 3/4 of the picture.
+    np.testing.assert_allclose(first[0], [1, 0.25, 0.375, 0.75, 0.625, 0], atol=1e-6)
+    np.testing.assert_allclose(first[1], [0, 0, 0.25, 1, 0.75, 1], atol=1e-6)
+    assert third[0].tolist() == [0, 0.5, 0.5, 0.75, 0.75, 0]
+
+    yolo = tmp_path / "yolo"
+    yolo.mkdir()
+    (yolo / "a.txt").write_text("1 0.5 0.5 0.5 0.5\n")
+    np.testing.assert_allclose(
+        labels_of(images, yolo, *how)[0][0], [1, 0.25, 0.375, 0.75, 0.625, 0], atol=1e-6
+    )
+
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name in "abc":
+        values = np.repeat(np.arange(8, dtype=np.uint8)[None], 8, axis=0).repeat(2, axis=1)
+        Image.fromarray(values).save(masks / f"{name}.png")
+    mask = labels_of(images, masks, *how)[0]
+    assert (mask[[0, 1, 6, 7]] == 255).all()
+    assert (mask[2:6] == np.arange(8)).all()

@@ -111,7 +111,7 @@ def test_presets_compute_what_the_family_was_trained_with(preset, expected):
     np.testing.assert_allclose(result[0, 0], expected, rtol=1e-5)
 
 
-KEYS = "resize, channels, scale, offset, mean, std"
+KEYS = "resize, letterbox, pad, channels, scale, offset, mean, std"
 ALL_PRESETS = ", ".join(PRESETS)
 
 
@@ -278,3 +278,50 @@ def test_resizing_keeps_the_dimensions(shape):
 def test_arrays_that_cannot_be_prepared_are_named(declared, array, message):
     with raises(DataError, message):
         apply(declared, array)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "place"),
+    [
+        ((20, 10, 3), (8, 8), (0, 2, 8, 4)),
+        ((10, 20, 3), (8, 8), (2, 0, 4, 8)),
+        ((8, 8, 1), (8, 8), (0, 0, 8, 8)),
+        ((3, 8), (6, 9), (1, 0, 3, 9)),  # 3.375 rows
+        ((1, 1000, 3), (8, 8), (3, 0, 1, 8)),  # a row stays
+    ],
+)
+def test_a_letterboxed_image_keeps_its_proportions(shape, size, place):
+    array = np.random.default_rng(0).integers(0, 100, shape, np.uint8)
+    spec = TensorSpec("x", (1, *size, 3 if shape[2:] == (3,) else 1), "float32")
+    text = f"letterbox={size[0]}x{size[1]}"
+    (declared,) = parse_preprocessing([text], [spec])
+    assert format_preprocessing(declared) == text
+    made = apply(declared, array)
+    top, left, height, width = place
+    inside = made[top : top + height, left : left + width]
+    stretched = apply(Preprocessing(resize=(height, width)), array)
+    assert np.array_equal(inside, stretched)
+    assert made.shape == (*size, *shape[2:])
+    assert (made == 114).sum() == made.size - inside.size
+
+
+def test_a_grey_of_your_own_around_a_letterboxed_image():
+    spec = TensorSpec("x", (1, 4, 4, 3), "float32")
+    (declared,) = parse_preprocessing(["letterbox=4x4,pad=0,scale=1/255"], [spec])
+    assert format_preprocessing(declared) == "letterbox=4x4,pad=0,scale=1/255"
+    made = apply(declared, np.full((4, 2, 3), 255, np.uint8))
+    assert made[0, :, 0].tolist() == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("letterbox=4x4,resize=4x4", "cannot be combined"),
+        ("pad=3", "the grey around a letterboxed image"),
+        ("letterbox=4x4,pad=256", "pad must be a grey value from 0 to 255"),
+        ("letterbox=4", "not HEIGHTxWIDTH"),
+    ],
+)
+def test_what_is_wrong_about_a_letterbox(text, message):
+    with pytest.raises(UsageError, match=message):
+        parse_preprocessing([text], [TensorSpec("x", (1, 4, 4, 3), "float32")])

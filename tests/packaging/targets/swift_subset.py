@@ -328,10 +328,12 @@ def binary(mark: str, one: Any, other: Any) -> Any:
         return range(settle(one), settle(other))
     both_literal = is_literal(one) and is_literal(other)
     one, other = together(one, other)
-    if mark in ("+", "-", "*", "/", "%", ">>") and (
-        isinstance(one, np.integer) or (mark == "/" and isinstance(one, int))
-    ):
+    if mark in ("+", "-", "*", "/", "%", ">>") and isinstance(one, np.integer):
         raise TypeError(f"{mark} of integers is not of the subset")
+    if mark == "/" and isinstance(one, int):
+        if other <= 0 or one < 0:
+            raise TypeError("/ of integers below 0 is not of the subset")
+        return LiteralInt(one // other) if both_literal else one // other
     with np.errstate(all="ignore"):
         found = OPERATORS[mark](one, other)
     if isinstance(found, bool | np.bool_):

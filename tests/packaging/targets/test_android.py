@@ -150,7 +150,7 @@ def grey_images(tmp_path: Path) -> PackageInputs:
     """Names that are keywords, other words of Java, or would end a comment."""
     content = doubling({"*/ \\u002a/ $x": ((1, 12, 10), INT8, (1 / 255, -128))})
     data = {"*/ \\u002a/ $x": pixels(3, 5, 6, 3)}
-    parts = "resize=12x10,channels=gray,scale=1/255"
+    parts = "letterbox=12x10,pad=9,channels=gray,scale=1/255"
     return gather(tmp_path / "Interpreter.tflite", content, data, preprocess=[parts])
 
 
@@ -438,6 +438,9 @@ def test_resizing_and_grey_are_the_calibrations_bit_for_bit(
             wanted.append(hashlib.sha256(resized.astype(np.uint8).tobytes()).hexdigest())
             sizes = f"{height}, {width}, {channels}, {to_height}, {to_width}"
             statements.append(f'show(Tensors.resize(read("{path}"), {sizes}));')
+            boxed = apply(Preprocessing(resize=(to_height, to_width), pad=200), array)
+            wanted.append(hashlib.sha256(boxed.astype(np.uint8).tobytes()).hexdigest())
+            statements.append(f'show(Tensors.letterbox(read("{path}"), {sizes}, 200));')
             if channels == 3:
                 grey = Image.fromarray(array).convert("L")
                 wanted.append(hashlib.sha256(grey.tobytes()).hexdigest())

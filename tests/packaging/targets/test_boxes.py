@@ -180,7 +180,7 @@ def test_golden_boxes_are_those_of_eval(inputs: PackageInputs) -> None:
 
 
 def spoil(inputs: PackageInputs) -> PackageInputs:
-    """Golden boxes of which one lies elsewhere."""
+    """Golden boxes of which one has another side."""
     first, *others = inputs.golden.vectors
     boxes = first.results["boxes"].copy()
     boxes[0, 0, 3] += 0.001
@@ -227,7 +227,7 @@ def test_java(inputs: PackageInputs, fakes: Path, tmp_path: Path) -> None:
 
 
 def swift_boxes(inputs: PackageInputs, vector: Vector) -> list[list[float]]:
-    """What the Swift code finds; the calls are those that it makes itself."""
+    """Run the Swift code, with the calls that its predictor has."""
     files = make_swift(inputs, LOCAL_TOOLS)
     sources = {path: text.decode() for path, text in files.items() if path.endswith(".swift")}
     parser = Parser(Language(tree_sitter_swift.language()))

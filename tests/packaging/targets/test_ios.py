@@ -283,6 +283,8 @@ def test_the_golden_inputs_are_made_bit_for_bit(fmnist: PackageInputs) -> None:
 PREPROCESSINGS = [
     ("resize=8x8,scale=1/255", UINT8, 1 / 255, (20, 13, 3)),
     ("resize=8x8,channels=bgr,scale=1/255", UINT8, 1 / 255, (20, 13, 3)),
+    ("letterbox=8x8,pad=7,scale=1/255", UINT8, 1 / 255, (20, 13, 3)),
+    ("letterbox=8x8,scale=1/255", UINT8, 1 / 255, (5, 9, 3)),
     ("resnet,resize=8x8", INT8, 1.5, (5, 9, 3)),
     ("densenet,resize=8x8", INT8, 0.03, (8, 30, 3)),
     ("scale=1/127.5,offset=-1", 0, None, (8, 8, 3)),

@@ -115,7 +115,7 @@ CASES = {
     "unsigned_io": Case(
         doubled([1, 6, 4, 1], Kind.UINT8, 100, ("0 image/ü:0", "0 image/ü:1")),
         {"0 image/ü:0": PIXELS},
-        ["resize=6x4,channels=gray,scale=1/255"],
+        ["letterbox=6x4,pad=30,channels=gray,scale=1/255"],
     ),
     "two_inputs": Case(
         tiny.subtract(),

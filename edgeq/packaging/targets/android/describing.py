@@ -172,6 +172,7 @@ def _input(item: InputContract, tensor: str) -> Names:
         "image": image,
         "is_preprocessed": how is not None,
         "resize": None if how is None else how.resize,
+        "pad": None if how is None else how.pad,
         "channels": None if how is None else how.channels,
         # A bitmap has colours; for a model of grey pixels they become grey before anything else.
         "folds": image is not None and image[2] == 1 and (how is None or how.channels != "gray"),
@@ -201,7 +202,8 @@ def _steps(how: Preprocessing) -> list[str]:
     """The same for people."""
     steps = []
     if how.resize is not None:
-        steps.append(f"resized to {how.resize[0]}x{how.resize[1]}")
+        kept = "" if how.pad is None else f" with its proportions kept, grey {how.pad} around it"
+        steps.append(f"resized to {how.resize[0]}x{how.resize[1]}{kept}")
     if how.channels != "rgb":
         steps.append("made grey" if how.channels == "gray" else "reordered to BGR")
     if how.scale != 1.0:

@@ -31,13 +31,16 @@ def describe_input(place: int, item: InputContract, vectors: Sequence[Vector]) -
     raw = np.stack([_pixels(declared, vector.raw[spec.name]).ravel() for vector in vectors])
     channels = spec.shape[-1] if spec.shape else 1
     steps = ["swaps red and blue"] if declared.channels == "bgr" else []
-    if replace(declared, input=None, preset=None, resize=None, channels="rgb") != _NOTHING:
+    numeric = replace(declared, input=None, preset=None, resize=None, channels="rgb", pad=None)
+    if numeric != _NOTHING:
         steps.append("applies the numeric part of the preprocessing")
     steps += ["quantizes"] if spec.scales else []
     return {
         **_describe(place, spec, naming.pascal(item.identifier) + "Input"),
         "channels": channels,
         "is_image": item.image is not None and bool(declared.resize),
+        "is_letterboxed": declared.pad is not None,
+        "pad": declared.pad,
         "is_gray": declared.channels == "gray",
         "is_reversed": declared.channels == "bgr",
         "scale_raw": None if declared.scale == 1.0 else literals.number32(declared.scale),
@@ -88,7 +91,8 @@ def _pixels(declared: Preprocessing, raw: NDArray[Any]) -> NDArray[Any]:
     channels = "gray" if declared.channels == "gray" else "rgb"
     if declared.resize is None and channels == "rgb":
         return raw.astype(np.float32) if raw.dtype == np.float16 else raw
-    pixels = preprocessing.apply(Preprocessing(resize=declared.resize, channels=channels), raw)
+    how = Preprocessing(resize=declared.resize, channels=channels, pad=declared.pad)
+    pixels = preprocessing.apply(how, raw)
     return pixels.astype(raw.dtype)
 
 

@@ -157,7 +157,8 @@ def _preparing(item: InputContract, kind: str, tensor: dict[str, Any]) -> list[s
     height, width = how.resize or (0, 0)
     lines += [
         "let how = Preparation(",
-        f"    height: {height}, width: {width}, channels: .{how.channels},",
+        f"    height: {height}, width: {width}, pad: {-1 if how.pad is None else how.pad}, "
+        f"channels: .{how.channels},",
         f"    scale: {number(how.scale)}, offset: {number(how.offset)},",
         f"    mean: {_numbers(how.mean)}, std: {_numbers(how.std)})",
         f"let real = {'try ' if kind == 'pixels' else ''}prepare(sample, how)",

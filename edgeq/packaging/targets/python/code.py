@@ -106,7 +106,11 @@ def uses_pillow(contract: Contract) -> bool:
 
 def _describe_input(item: InputContract) -> dict[str, Any]:
     declared = item.preprocessing or Preprocessing()
-    steps = [f"resize({declared.resize[0]}, {declared.resize[1]})"] if declared.resize else []
+    steps = []
+    if declared.resize is not None:
+        sizes = ", ".join(map(str, declared.resize))
+        is_stretched = declared.pad is None
+        steps = [f"resize({sizes})" if is_stretched else f"letterbox({sizes}, {declared.pad})"]
     steps += [declared.channels] if declared.channels != "rgb" else []
     settings = _settings(item.spec)
     if steps:

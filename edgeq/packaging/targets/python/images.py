@@ -27,6 +27,26 @@ def resize(height: int, width: int) -> Callable[[Array], Array]:
     return step
 
 
+def letterbox(height: int, width: int, pad: int) -> Callable[[Array], Array]:
+    """A step that brings images to a size, keeps their proportions and fills the rest with grey."""
+
+    def step(image: Array) -> Array:
+        _pixels(image)
+        rows, columns = image.shape[:2]
+        inner_height, inner_width = height, width
+        if height * columns <= width * rows:
+            inner_width = max(1, (2 * columns * height + rows) // (2 * rows))
+        else:
+            inner_height = max(1, (2 * rows * width + columns) // (2 * columns))
+        top, left = (height - inner_height) // 2, (width - inner_width) // 2
+        whole = np.full((height, width, *image.shape[2:]), pad, np.uint8)
+        inside = resize(inner_height, inner_width)(image)
+        whole[top : top + inner_height, left : left + inner_width] = inside
+        return whole
+
+    return step
+
+
 def gray(image: Array) -> Array:
     """A step from RGB to ITU-R 601-2 luma."""
     if image.ndim == 2 or image.shape[2:] == (1,):

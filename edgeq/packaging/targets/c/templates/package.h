@@ -186,7 +186,10 @@ struct {{ item.struct }} {
   // From kSize raw values to the tensor.
 {% endif %}
   // False where {{ "one is NaN or infinite" if item.is_real else "the tensor has no such value" }}: there is nothing to run then.
-{% if item.is_image %}
+{% if item.is_letterboxed %}
+  // Resize the image before so that it keeps its proportions and is in the middle, and fill the rest with
+  // the grey value {{ item.pad }}, as for training: there is no resizing here.
+{% elif item.is_image %}
   // Resize the image before, as it was resized for training: there is no resizing here.
 {% endif %}
   template <typename Raw>

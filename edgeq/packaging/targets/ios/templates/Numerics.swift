@@ -64,6 +64,8 @@ struct Preparation {
     /// Size of the resized image; 0 does not resize it.
     let height: Int
     let width: Int
+    /// Grey around an image that keeps its proportions; -1 stretches it.
+    let pad: Int
     let channels: Channels
     let scale: Float
     let offset: Float
@@ -82,7 +84,12 @@ func prepare(_ image: Pixels, _ how: Preparation) throws -> [Float] {
     }
     var changed = image
     if how.height > 0 {
-        changed = resize(changed, height: how.height, width: how.width)
+        if how.pad < 0 {
+            changed = resize(changed, height: how.height, width: how.width)
+        }
+        if how.pad >= 0 {
+            changed = letterbox(changed, height: how.height, width: how.width, pad: how.pad)
+        }
     }
     if how.channels == .gray {
         changed = gray(changed)
@@ -219,6 +226,31 @@ func resize(_ image: Pixels, height: Int, width: Int) -> Pixels {
                 sum = sum + Int(rows[(own.first + index) * line + place]) * own.values[index]
             }
             values[row * line + place] = byte(sum)
+        }
+    }
+    return Pixels(values, height: height, width: width, channels: channels)
+}
+
+/// An image in another size with its proportions; the rest is grey.
+func letterbox(_ image: Pixels, height: Int, width: Int, pad: Int) -> Pixels {
+    let channels = image.channels
+    let isTall = height * image.width <= width * image.height
+    let fitting = (2 * image.width * height + image.height) / (2 * image.height)
+    let columns = isTall ? max(1, fitting) : width
+    let high = (2 * image.height * width + image.width) / (2 * image.width)
+    let rows = isTall ? height : max(1, high)
+    let inside = resize(image, height: rows, width: columns)
+    let top = (height - rows) / 2
+    let left = (width - columns) / 2
+    var values: [UInt8] = []
+    values.reserveCapacity(height * width * channels)
+    for _ in 0..<(height * width * channels) {
+        values.append(UInt8(pad))
+    }
+    for row in 0..<rows {
+        for place in 0..<(columns * channels) {
+            values[((top + row) * width + left) * channels + place] =
+                inside.values[row * columns * channels + place]
         }
     }
     return Pixels(values, height: height, width: width, channels: channels)
