@@ -19,6 +19,7 @@ from edgeq.converters.rewrites import (
     pool_padding,
     products,
     recurrent,
+    reductions,
     simplifying,
     unpacking,
 )
@@ -51,6 +52,7 @@ REWRITES: tuple[Rewrite, ...] = (
     ("CUMSUM as FULLY_CONNECTED", cumulative.sum_by_product),
     ("POW as MUL, SQRT or RSQRT", arithmetic.power_by_product),
     ("normalization", normalization.rewrite_normalizations),
+    ("TRANSPOSE before a reduction removed", reductions.reduce_before_transposing),
     ("mean folded into the previous layer", neighbours.fold_means),
     ("gamma and beta folded into the next layer", neighbours.fold_affine),
     ("DIV as MUL by a reciprocal", arithmetic.divide_by_reciprocal),
