@@ -10,6 +10,7 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,15 @@ from edgeq.converters.lowering.exported_shapes import (
 )
 from edgeq.converters.lowering.framework_process import FrameworkProcess, time_limit_s
 from edgeq.converters.lowering.lower import Arrays, finish
-from edgeq.converters.lowering.torch_archive import refuse_code
 from edgeq.converters.safe_reading import onnx_file
+from edgeq.converters.safe_reading.torch_archive import refuse_code
 from edgeq.errors import MissingExtraError, UsageError
 from edgeq.files import npy, scratch, storage
+from edgeq.progress import OnNote, no_note
 from edgeq.values import LAYOUTS, LSTM_FORMS, ConvertOptions, FloatModel
+
+_MANY_STEPS = 100
+_STEP_S = 0.2  # processor time, measured with a GRU of 28 steps
 
 _ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
@@ -156,16 +161,25 @@ class ExportedReader:
         kind: a key of `FRAMEWORKS`.
         options: may name the Python.
         verbose: show the framework's own output.
+        on_note: called before work that takes long.
 
     Raises:
         MissingExtraError, UsageError: see `find_python`.
     """
 
-    def __init__(self, path: Path, kind: str, options: ConvertOptions, *, verbose: bool = False):
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        options: ConvertOptions,
+        *,
+        verbose: bool = False,
+        on_note: OnNote = no_note,
+    ):
         self.path, self.kind = path, kind
         self._framework = FRAMEWORKS[kind]
         self._python = find_python(kind, options)
-        self._folder = Path()
+        self._folder, self._on_note = Path(), on_note
         self._inputs: list[str] = []
         self._outputs: list[str] = []
         name, target = self._framework.name, [f"edgeq.converters.lowering.{kind}_child"]
@@ -213,6 +227,7 @@ class ExportedReader:
         if self.kind == "onnx":
             prepared, notes = self._prepare(folder, sizes, options)
             given = {"prepared": prepared}
+        self._note_steps(read.get("steps", []), fuses=options.lstm == "fused")
         lowered = self._process.call("lower", out=folder / "lowered.tflite", moves=moves, **given)
         self._outputs = lowered["outputs"]
         content = (folder / "lowered.tflite").read_bytes()
@@ -237,6 +252,20 @@ class ExportedReader:
             [self._outputs[position] for position in lowered["moved"]],
         )
         return replace(model, notes=(*layout, *notes, *lowered["notes"]))
+
+    def _note_steps(self, layers: Sequence[tuple[int, bool]], *, fuses: bool) -> None:
+        """Say how long litert-torch takes for recurrent layers with many steps.
+
+        Args:
+            layers: the number of steps of each one, and whether one operator can compute it.
+            fuses: whether those become one operator.
+        """
+        steps = sum(number for number, is_fusable in layers if not (fuses and is_fusable))
+        if steps >= _MANY_STEPS:
+            self._on_note(
+                f"recurrent layers are unrolled into {steps} steps, for which litert-torch needs "
+                f"about {steps * _STEP_S:.0f} s"
+            )
 
     def _prepare(
         self, folder: Path, sizes: list[list[int]], options: ConvertOptions

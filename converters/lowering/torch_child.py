@@ -14,13 +14,11 @@ from typing import Any
 
 from edgeq.children.sandbox import confine_as_planned
 from edgeq.children.serving import CallError, first_line, run_in_batches, serve
+from edgeq.converters.lowering import torch_recurrent
 
-_LSTM = "aten.lstm.input"
-_RECURRENT = (_LSTM, "aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input")
 # The place of the argument that says whether it is training.
 _TRAINING = {"aten.batch_norm": 5, "aten.dropout": 2, "aten.feature_dropout": 2,
              "aten.alpha_dropout": 2, "aten.feature_alpha_dropout": 2, "aten.rrelu": 3}  # fmt: skip
-_SIDES = ("", "_reverse")  # as PyTorch names the weights
 _OTHER_FLOATS = ("float64", "float16", "bfloat16")
 
 
@@ -47,6 +45,10 @@ class Session:
         return {
             "framework": f"torch {torch.__version__}, litert-torch {litert_torch.__version__}",
             "inputs": self.inputs,
+            "steps": [
+                (torch_recurrent.count_steps(node), torch_recurrent.is_fusable(node))
+                for node in torch_recurrent.find(self.program)
+            ],
             "gaps": gaps,
         }
 
@@ -88,10 +90,12 @@ class Session:
         except Exception as error:
             raise _explain_refusal(error, self.program) from error
         moved = [i for i, value in enumerate(outputs) if moves and value.dim() == 4]
-        recurrent = {node: fuses and _is_fusable(node) for node in _recurrent(self.program)}
+        layers: dict[str, list[str]] = {"fused": [], "unrolled": []}
+        for node in torch_recurrent.find(self.program):
+            is_fused = fuses and torch_recurrent.is_fusable(node)
+            layers["fused" if is_fused else "unrolled"].append(torch_recurrent.name_of(node))
         return {
-            "fused": [_layer_name(node) for node, is_fused in recurrent.items() if is_fused],
-            "unrolled": [_layer_name(node) for node, is_fused in recurrent.items() if not is_fused],
+            **layers,
             "outputs": _output_names(self.program),
             "order": list(range(len(outputs))),
             "moved": moved,
@@ -183,7 +187,7 @@ def _is_learning(node: Any) -> bool:
     name, args = str(node.target).removesuffix(".default"), node.args
     if name in _TRAINING:
         return args[_TRAINING[name]] is True
-    if name in _RECURRENT:
+    if name in torch_recurrent.KINDS:
         return args[6] is True and args[5] > 0  # between its layers
     if name == "aten.scaled_dot_product_attention":
         return bool((args[4] if len(args) > 4 else node.kwargs.get("dropout_p", 0)) > 0)
@@ -242,8 +246,8 @@ def _flatten_calls(program: Any, moves: list[int], *, fuses: bool = False) -> An
             return super().run_node(node)
 
         def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-            if fuses and str(target) == _LSTM and _is_fusable(self.node):
-                return _mark_lstm(_layer_name(self.node), *args)
+            if fuses and torch_recurrent.is_fusable(self.node):
+                return torch_recurrent.mark(torch_recurrent.name_of(self.node), *args)
             return super().call_function(target, args, kwargs)
 
     class Flat(torch.nn.Module):  # type: ignore[misc]
@@ -271,81 +275,6 @@ def _flatten_calls(program: Any, moves: list[int], *, fuses: bool = False) -> An
     flat = Flat()
     flat.training = False  # an exported program refuses eval()
     return flat
-
-
-# ---------------------------------------------------------------- recurrent layers
-
-
-def _recurrent(program: Any) -> list[Any]:
-    """The nodes of recurrent layers, which litert-torch unrolls into single steps."""
-    return [node for node in program.graph.nodes if str(node.target) in _RECURRENT]
-
-
-def _layer_name(node: Any) -> str:
-    """The path of a node's layer in the module; the node's name if it is the module itself."""
-    stack = list(node.meta.get("nn_module_stack", {}).values())
-    path = str(stack[-1][0]) if stack else ""
-    return path or str(node.name)
-
-
-def _is_fusable(node: Any) -> bool:
-    """Whether a node computes what the operator does: LSTM, zero states, no cell state out."""
-    import torch
-
-    if str(node.target) != _LSTM:
-        return False
-    data, states, weights, has_biases, layers, _, _, both, _ = node.args
-    used = {user.args[1] for user in node.users if user.users}
-    return (
-        2 not in used  # the cell state
-        and all(str(getattr(state, "target", "")) == "aten.zeros.default" for state in states)
-        and len(weights) == layers * (2 if both else 1) * (4 if has_biases else 2)  # no projection
-        and data.meta["val"].dtype == torch.float32
-    )
-
-
-def _mark_lstm(
-    name: str,
-    data: Any,
-    _states: Any,
-    weights: Any,
-    has_biases: bool,
-    layers: int,
-    _dropout: float,
-    _train: bool,
-    both: bool,
-    is_batch_first: bool,
-) -> tuple[Any, Any, None]:
-    """One marker for each layer and direction, with the shapes of the outputs of an LSTM."""
-    import torch
-
-    value = data if is_batch_first else data.transpose(0, 1)
-    names = [f"{name}_l{layer}{side}" for layer in range(layers) for side in _SIDES[: both + 1]]
-    width = 4 if has_biases else 2
-    last = []
-    for layer in range(layers):
-        found = []
-        for side in range(both + 1):
-            place = layer * (both + 1) + side
-            kernel, recurrent, *biases = weights[place * width : (place + 1) * width]
-            bias = sum(biases) if biases else torch.zeros(len(kernel))
-            steps = torch.flip(value, [1]) if side else value
-            made = _mark(names[place], steps, kernel, recurrent, bias)
-            last.append(made[:, -1])
-            found.append(torch.flip(made, [1]) if side else made)
-        value = torch.cat(found, -1) if both else found[0]
-    return value if is_batch_first else value.transpose(0, 1), torch.stack(last), None
-
-
-def _mark(name: str, data: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
-    """A composite operator, which has to depend on all its inputs to keep them."""
-    from litert_torch.hlfb import StableHLOCompositeBuilder
-
-    builder = StableHLOCompositeBuilder(f"edgeq.lstm.{name}")
-    data, kernel, recurrent, bias = builder.mark_inputs(data, kernel, recurrent, bias)
-    cells = recurrent.shape[1]
-    made = data @ kernel[:cells].T + recurrent[:cells, 0] + bias[:cells]
-    return builder.mark_outputs(made)
 
 
 # ---------------------------------------------------------------- refusals

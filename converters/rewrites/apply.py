@@ -23,6 +23,8 @@ from edgeq.converters.rewrites import (
 )
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.rewrites.subgraphs import drop_uncalled
+from edgeq.converters.rewrites.transpositions.chains import join_transpositions
+from edgeq.converters.rewrites.transpositions.reductions import reduce_before_transposing
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.compacting import drop_unused
 
@@ -50,6 +52,8 @@ REWRITES: tuple[Rewrite, ...] = (
     ("CUMSUM as FULLY_CONNECTED", products.sum_by_product),
     ("POW as MUL, SQRT or RSQRT", arithmetic.power_by_product),
     ("normalization", normalization.rewrite_normalizations),
+    ("transpositions joined", join_transpositions),
+    ("TRANSPOSE before a reduction removed", reduce_before_transposing),
     ("mean folded into the previous layer", neighbours.fold_means),
     ("gamma and beta folded into the next layer", neighbours.fold_affine),
     ("DIV as MUL by a reciprocal", arithmetic.divide_by_reciprocal),

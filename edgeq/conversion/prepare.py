@@ -104,7 +104,7 @@ def prepare(
     runner = stack.enter_context(FloatRunner(folder))
     device = stack.enter_context(KeptAgent())
     find = None if data is None else partial(find_inputs, data, preprocess)
-    reader = open_reader(stack, model, process, options, verbose, find)
+    reader = open_reader(stack, model, process, options, verbose, find, on_note)
     on_progress("lower", 0, None)
     if reader is None:
         adopted = resizing.fix_shapes(lower.adopt(Path(model), options), options, folder)
@@ -243,6 +243,7 @@ def open_reader(
     options: ConvertOptions,
     verbose: bool,
     find_inputs: FindInputs | None = None,
+    on_note: OnNote = no_note,
 ) -> Reader | None:
     """Open the reader for this kind of source; None for a `.tflite`.
 
@@ -263,7 +264,7 @@ def open_reader(
     if kind == "tflite":
         return None
     if kind in FRAMEWORKS:
-        reader = ExportedReader(Path(model), kind, options, verbose=verbose)
+        reader = ExportedReader(Path(model), kind, options, verbose=verbose, on_note=on_note)
         return stack.enter_context(reader)
     assert process is not None
     return FileReader(Path(model), kind, process, find_inputs)

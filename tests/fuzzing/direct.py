@@ -43,7 +43,7 @@ def state(path: str) -> None:
 def torch_archive(path: str) -> None:
     """What is looked at before PyTorch is started."""
     from edgeq.converters.lowering.model_kinds import identify
-    from edgeq.converters.lowering.torch_archive import refuse_code
+    from edgeq.converters.safe_reading.torch_archive import refuse_code
 
     if identify(Path(path)) == "torch":
         refuse_code(Path(path))

@@ -16,10 +16,11 @@ import pytest
 from edgeq import api
 from edgeq.children import sandbox
 from edgeq.converters.lowering import exported_models
+from edgeq.converters.lowering.exported_models import ExportedReader
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.model_kinds import identify
 from edgeq.errors import DataError, EdgeqError, LoweringError, SourceError, UsageError
-from edgeq.values import FloatModel
+from edgeq.values import ConvertOptions, FloatModel
 from tests.converters.conftest import Lender
 
 Read = Callable[..., FloatModel]
@@ -94,6 +95,28 @@ def test_lstms_become_one_operator_for_each_layer_and_direction(
     assert names["REVERSE_V2"] == 4
     assert names["STABLEHLO_COMPOSITE"] == 0
     assert result.certificate.float_islands == 0
+
+
+@pytest.mark.usefixtures("torch_child")
+@pytest.mark.parametrize(("lstm", "steps"), [("fused", 8), ("unrolled", 28)])
+def test_a_note_before_many_steps_are_unrolled(
+    torch_models: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lstm: str,
+    steps: int,
+) -> None:
+    """Four steps for each layer and direction: 16 and 4 that can be fused, 4 and 4 others."""
+    path, options, notes = torch_models / "recurrent.pt2", ConvertOptions(lstm=lstm), list[str]()
+    monkeypatch.setattr(exported_models, "_MANY_STEPS", steps)
+    with ExportedReader(path, "torch", options, on_note=notes.append) as reader:
+        reader.lower(options, tmp_path)
+        monkeypatch.setattr(exported_models, "_MANY_STEPS", steps + 1)
+        reader.lower(options, tmp_path)
+    assert notes == [
+        f"recurrent layers are unrolled into {steps} steps, for which litert-torch needs about "
+        f"{steps * 0.2:.0f} s"
+    ]
 
 
 @pytest.mark.usefixtures("torch_child")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgeq.converters.lowering.torch_archive import refuse_code
+from edgeq.converters.safe_reading.torch_archive import refuse_code
 from edgeq.errors import SourceError
 
 

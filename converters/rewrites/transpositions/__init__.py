@@ -1,0 +1,1 @@
+"""Takes out transpositions, which converters leave between layouts."""
