@@ -40,7 +40,7 @@ HEAD = (
 
 @dataclass(frozen=True)
 class Found:
-    """What one model's two files are.
+    """The two files of a model, measured.
 
     Attributes:
         share: of the weights, those in INT4, by number of values.

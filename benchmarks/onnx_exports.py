@@ -1,4 +1,4 @@
-"""Six small nets, trained on Fashion-MNIST for some minutes and exported to ONNX by PyTorch.
+"""Six small nets, trained on Fashion-MNIST for a few minutes and exported to ONNX by PyTorch.
 
     python benchmarks/onnx_exports.py FOLDER --fashion-mnist DIR [--only NAME] [--seconds N]
 
@@ -83,8 +83,10 @@ class Detector(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(conv(3, 16, 3, 2), conv(16, 32, 3, 2), conv(32, 64, 3, 2))
-        self.more = conv(64, 96, 3, 2)
+        self.stem = nn.Sequential(
+            conv(3, 16, 3, 2), conv(16, 32, 3, 2), conv(32, 64, 3, 2), conv(64, 64), conv(64, 64)
+        )
+        self.more = nn.Sequential(conv(64, 96, 3, 2), conv(96, 96))
         self.heads = nn.ModuleList([nn.Conv2d(width, 4 + _CLASSES, 1) for width in (64, 96)])
         places, steps = [], []
         for size in (8, 4):
@@ -216,7 +218,7 @@ def detection_loss(found: Tensor, boxes: Tensor) -> Tensor:
         target[sample, boxes[:, 4].long(), place] = 1
         loss = loss + F.smooth_l1_loss(found[sample, :4, place], boxes[:, :4]) / 4
     scores = found[:, 4:].clamp(1e-6, 1 - 1e-6)
-    return loss + F.binary_cross_entropy(scores, target) * 50
+    return loss + F.binary_cross_entropy(scores, target) * 400
 
 
 @dataclass(frozen=True)

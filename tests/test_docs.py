@@ -40,7 +40,7 @@ ELSEWHERE = {
     "__main__.py",
 }
 MODULE = re.compile(r"`[^`\n]*?\b(edgeq(?:\.[a-zA-Z_]\w*)+)(?!\w*[/:])[^`\n]*`")
-NO_MODULES = {"edgeq.toml", "edgeq.preprocessing", "edgeq.layout"}
+NO_MODULES = {"edgeq.toml", "edgeq.preprocessing", "edgeq.layout", "edgeq.joins"}
 LINK = re.compile(r"\]\(([^)#\s:]+)(?:#[^)]*)?\)")
 GENERATED = {"docs/reference/fields.md", "docs/reference/codes.md"}
 

@@ -10,7 +10,6 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.children.child import Child, warn_of
+from edgeq.converters.graph.marked_lstm import replace_markers
+from edgeq.converters.lowering.exported_shapes import (
+    SOURCE_INPUTS_KEY,
+    describe_layout,
+    find_moves,
+    fix_shapes,
+    store_inputs,
+)
 from edgeq.converters.lowering.framework_process import FrameworkProcess, time_limit_s
-from edgeq.converters.lowering.lower import Arrays, check_shapes, finish
+from edgeq.converters.lowering.lower import Arrays, finish
 from edgeq.converters.lowering.torch_archive import refuse_code
 from edgeq.converters.safe_reading import onnx_file
-from edgeq.converters.samples.input_shapes import show_shape
 from edgeq.errors import MissingExtraError, UsageError
 from edgeq.files import npy, scratch, storage
 from edgeq.values import LAYOUTS, LSTM_FORMS, ConvertOptions, FloatModel
@@ -113,9 +119,9 @@ def refuse_options(kind: str, options: ConvertOptions) -> None:
         raise UsageError(f"Unknown layout {options.layout!r}; use one of {', '.join(LAYOUTS)}.")
     if options.lstm not in LSTM_FORMS:
         raise UsageError(f"Unknown form {options.lstm!r}; use one of {', '.join(LSTM_FORMS)}.")
-    if options.lstm != "auto" and kind in ("tflite", *FRAMEWORKS):
+    if options.lstm != "auto" and kind in ("tflite", "onnx"):
         raise UsageError(
-            f"--lstm {options.lstm} is for Keras models only.",
+            f"--lstm {options.lstm} is for models from Keras and PyTorch only.",
             hint="The LSTM layers of other models stay what the file or its converter made them.",
         )
     if kind not in FRAMEWORKS:
@@ -202,24 +208,27 @@ class ExportedReader:
         shapes = fix_shapes(options, declared)
         moves = find_moves(options, shapes)
         sizes = [list(shape) for shape in shapes.values()]
-        given: dict[str, Any] = {}
+        given: dict[str, Any] = {"shapes": sizes, "fuses": options.lstm == "fused"}
         notes: list[str] = []
         if self.kind == "onnx":
-            given["prepared"], notes = self._prepare(folder, sizes, options)
-        lowered = self._process.call(
-            "lower", out=folder / "lowered.tflite", shapes=sizes, moves=moves, **given
-        )
+            prepared, notes = self._prepare(folder, sizes, options)
+            given = {"prepared": prepared}
+        lowered = self._process.call("lower", out=folder / "lowered.tflite", moves=moves, **given)
         self._outputs = lowered["outputs"]
+        content = (folder / "lowered.tflite").read_bytes()
+        fused = lowered.get("fused", [])
         model = finish(
-            (folder / "lowered.tflite").read_bytes(),
+            replace_markers(content) if fused else content,
             folder,
             source=storage.refer(self.path),
             source_kind=self.kind,
             framework=read["framework"],
             input_names=self._inputs,
             output_names=[self._outputs[position] for position in lowered["order"]],
-            unrolled=(),
+            unrolled=lowered.get("unrolled", []),
+            fused=fused,
             notes=(),
+            metadata={SOURCE_INPUTS_KEY: store_inputs(shapes, options)},
         )
         layout = describe_layout(
             model,
@@ -276,10 +285,13 @@ class ExportedReader:
         with scratch.folder() as folder:
             made = folder / target.name
             command = ["edgeq.converters.lowering.onnxsim_child", str(prepared), str(made)]
+            limit = time_limit_s()
             with Child(
-                command, folders=[folder], late=True, python=self._python, deadline_s=time_limit_s()
+                command, folders=[folder], late=True, python=self._python, deadline_s=limit
             ) as child:
                 if child.wait() != 0:
+                    if child.is_late:
+                        return f"it took longer than {limit:g} s and was stopped"
                     return child.last_line(f"it {child.ending}")[:300]
             shutil.move(made, target)
         return None
@@ -310,100 +322,3 @@ def _uses_ranges(options: ConvertOptions) -> bool:
         and (options.statistic, options.corrections) in (("auto", "auto"), ("auto", "none"))
         and not mixed
     )
-
-
-def fix_shapes(
-    options: ConvertOptions, declared: dict[str, tuple[int, ...]]
-) -> dict[str, tuple[int, ...]]:
-    """The shapes to lower with, in the source's layout: all dimensions fixed.
-
-    Args:
-        declared: by input name, -1 where dynamic.
-
-    Raises:
-        UsageError: a size is missing, or contradicts one that the model fixes.
-    """
-    asked = check_shapes(options, declared)
-    fixed = {}
-    for name, own in declared.items():
-        shape = tuple(asked.get(name, own))
-        if shape and name not in asked:
-            if shape[0] == -1:
-                shape = (options.batch or 1, *shape[1:])
-            elif options.batch not in (None, shape[0]):
-                raise UsageError(
-                    f"--batch {options.batch} does not fit input {name!r}, which the model fixes "
-                    f"to {show_shape(shape)}.",
-                    hint="Export it with a dynamic batch size, or leave the option out.",
-                )
-        if -1 in shape:
-            sizes = ",".join("?" if size == -1 else str(size) for size in shape)
-            raise UsageError(
-                f"Input {name!r} is {show_shape(shape)}, and this kind of model is lowered with "
-                "fixed shapes.",
-                hint=f"Pass --input-shape {name}={sizes} with a number for each ?.",
-            )
-        fixed[name] = shape
-    return fixed
-
-
-def find_moves(options: ConvertOptions, shapes: dict[str, tuple[int, ...]]) -> list[int]:
-    """Positions of the inputs whose second dimension moves to the end: images, channels first.
-
-    Args:
-        shapes: by input name, in the source's layout.
-
-    Raises:
-        UsageError: --layout nhwc is given, and there are none.
-    """
-    if options.layout == "source":
-        return []
-    moves = [
-        position
-        for position, shape in enumerate(shapes.values())
-        if len(shape) == 4 and not _has_channels_last(shape)
-    ]
-    if not moves:
-        shown = ", ".join(f"{name!r} is {show_shape(shape)}" for name, shape in shapes.items())
-        raise UsageError(
-            f"--layout nhwc has nothing to move: {shown}.",
-            hint="It is for inputs of four dimensions with channels first; leave it out.",
-        )
-    return moves
-
-
-def _has_channels_last(shape: Sequence[int]) -> bool:
-    """Whether the source takes NHWC already, as ONNX files made from TensorFlow do."""
-    return shape[3] in (1, 3) and shape[1] not in (1, 3)
-
-
-def describe_layout(
-    model: FloatModel,
-    shapes: dict[str, tuple[int, ...]],
-    moved_inputs: Sequence[str],
-    moved_outputs: Sequence[str],
-) -> list[str]:
-    """Notes on the order of dimensions, one for each image.
-
-    Args:
-        model: as lowered.
-        shapes: of the source's inputs.
-        moved_inputs: names of inputs with channels last that are first in the source.
-        moved_outputs: names of such outputs.
-    """
-    notes = []
-    for spec in model.inputs:
-        own, shown = shapes[spec.name], f"input {spec.name!r} is {show_shape(spec.shape)}"
-        if spec.name in moved_inputs:
-            notes.append(f"{shown}, NHWC; the source takes {show_shape(own)}, NCHW")
-        elif len(own) == 4 and _has_channels_last(own):
-            notes.append(f"{shown}, NHWC as in the source")
-        elif len(own) == 4:
-            last = show_shape((own[0], *own[2:], own[1]))
-            notes.append(f"{shown}, NCHW as in the source; --layout nhwc makes it {last}")
-    notes += [
-        f"output {spec.name!r} is {show_shape(spec.shape)}, NHWC; the source gives NCHW"
-        for spec in model.outputs
-        if spec.name in moved_outputs
-    ]
-    return notes

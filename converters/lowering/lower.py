@@ -191,8 +191,12 @@ def finish(
     notes: Sequence[str],
     fused: Sequence[str] = (),
     other_dtypes: Sequence[str] = (),
+    metadata: Mapping[str, str] | None = None,
 ) -> FloatModel:
     """Give a lowered flatbuffer the source's names and write `float.tflite`.
+
+    Args:
+        metadata: key to text, for the files made from it.
 
     Raises:
         LoweringError: two outputs are the same tensor, which can have one name only.
@@ -211,6 +215,8 @@ def finish(
     traced = [flatbuffer.tensor_name(graph, i) for i in flatbuffer.indices(graph.inputs)]
     order = [int(name.split(":")[0].rsplit("_", 1)[1]) for name in traced]
     flatbuffer.set_interface(tree, [input_names[i] for i in order], list(output_names))
+    for key, text in (metadata or {}).items():
+        flatbuffer.set_metadata(tree, key, text.encode())
     target = folder / "float.tflite"
     target.write_bytes(flatbuffer.serialize(tree))
     inputs, outputs = flatbuffer.interface(tree)

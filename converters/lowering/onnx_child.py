@@ -8,7 +8,6 @@ Arrays travel as `.npz` files, named by the position of the input or output in t
 
 from __future__ import annotations
 
-import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -16,11 +15,12 @@ from typing import Any
 
 from edgeq.children.sandbox import confine_as_planned
 from edgeq.children.serving import CallError, first_line, run_in_batches, serve
-from edgeq.converters.lowering import onnx_graph
+from edgeq.converters.lowering import onnx_graph, onnx_routes
 
 # Sums in another order differ far less, another order of the axes far more.
 _SAME = 1e-2
-_HINT = "-v shows its own output; a PyTorch model can be saved with torch.export.save instead."
+# An output of 8 bits may be a few steps away if a rounding before it falls otherwise.
+_SAME_ROUNDED = 0.1
 
 
 class Session:
@@ -35,7 +35,9 @@ class Session:
         self.moved_inputs: list[int] = []
         self.moved_outputs: list[int] = []
         self.constants: dict[str, tuple[list[int], str, float]] = {}
-        self.left: list[tuple[str, list[str]]] = []
+        self.is_rounded = False
+        self.led_inputs: list[int] = []
+        self.led_outputs: list[int] = []
 
     def load(self, path: str, trusted: bool) -> dict[str, Any]:
         """Read an ONNX file with its external data; shapes are -1 where dynamic.
@@ -125,11 +127,27 @@ class Session:
                 for size in sizes[item.name]:
                     shape.dim.add().dim_value = size
         onnx_graph.fix_inputs(copy, fixed)
-        self.left = onnx_graph.choose_branches(copy)
+        self._require_branches(onnx_graph.choose_branches(copy))
         notes = self._read_quantized(copy, ranges=ranges)
         self._name_by_position(copy.graph)
+        notes += self._lead_with_one(copy.graph)
         onnx.save(onnx.shape_inference.infer_shapes(copy), out)
         return {"notes": notes}
+
+    def _require_branches(self, left: list[tuple[str, list[str]]]) -> None:
+        """Raise for an If that the user can decide: it depends on single integers."""
+        numbers = {
+            name for name, shape, dtype in self.inputs if shape in ([], [1]) and "int" in dtype
+        }
+        for name, inputs in left:
+            if numbers.issuperset(inputs):
+                given = " and ".join(map(repr, inputs))
+                options = " ".join(f"--fix-input {item}=VALUE" for item in inputs)
+                raise CallError(
+                    "LoweringError",
+                    f"The If node {name!r} chooses a part of the model by the value of {given}.",
+                    f"Convert one part: {options}.",
+                )
 
     def _read_quantized(self, copy: Any, *, ranges: bool) -> list[str]:
         """Read Q/DQ nodes; without their ranges, the reference is the float model, too."""
@@ -138,7 +156,8 @@ class Session:
         if not onnx_graph.is_quantized(copy):
             return []
         count, reason = onnx_graph.read_quantized(self.path, copy, keeps=ranges)
-        if ranges and not reason:
+        self.is_rounded = ranges and not reason
+        if self.is_rounded:
             return [f"the ranges of {count} Q/DQ pairs are used, not those of samples"]
         self.runtime = onnxruntime.InferenceSession(
             copy.SerializeToString(), providers=["CPUExecutionProvider"]
@@ -162,15 +181,46 @@ class Session:
             for _ in range(rank):
                 shape.dim.add()
 
-    def lower(
-        self, out: str, prepared: dict[str, str], shapes: list[list[int]], moves: list[int]
-    ) -> dict[str, Any]:
+    def _lead_with_one(self, graph: Any) -> list[str]:
+        """Give inputs and outputs a batch dimension if the first dimensions of the inputs differ.
+
+        The states of recurrent layers begin with the number of layers, and some models with the
+        number of time steps. A sample is one inference then.
+        """
+        import numpy
+
+        if len({shape[0] for shape in self.shapes if shape}) < 2:
+            return []
+        feeds = {
+            i: numpy.zeros(shape, dtype)
+            for i, ((_, _, dtype), shape) in enumerate(zip(self.inputs, self.shapes, strict=True))
+        }
+        made = [list(value.shape) for value in self._run(feeds)]
+        self.led_inputs = [i for i, shape in enumerate(self.shapes) if shape[:1] not in ([], [1])]
+        self.led_outputs = [i for i, shape in enumerate(made) if shape[:1] != [1]]
+        onnx_graph.lead_with_one(
+            graph,
+            {f"input_{i}": self.shapes[i] for i in self.led_inputs},
+            {f"output_{i}": made[i] for i in self.led_outputs},
+        )
+        outputs = [item.name for item in self.runtime.get_outputs()]
+        led = [("input", self.inputs[i][0], self.shapes[i]) for i in self.led_inputs]
+        led += [("output", outputs[i], made[i]) for i in self.led_outputs]
+        self.shapes = [
+            [1, *shape] if i in self.led_inputs else shape for i, shape in enumerate(self.shapes)
+        ]
+        return [
+            f"{kind} {name!r} is 1x{own}, with a batch dimension; in the source it is {own}"
+            for kind, name, shape in led
+            for own in ["x".join(map(str, shape))]
+        ]
+
+    def lower(self, out: str, prepared: dict[str, str], moves: list[int]) -> dict[str, Any]:
         """Convert by the first route that gives the source's outputs, and find moved dimensions.
 
         Args:
             out: path to write.
             prepared: the file of `prepare` in its forms, by their names in messages.
-            shapes: of all inputs, in the source's layout.
             moves: positions of the inputs whose second dimension moves to the end.
 
         Returns:
@@ -179,35 +229,25 @@ class Session:
         self.moved_inputs = moves
         folder = Path(out).with_suffix("")
         folder.mkdir()
-        kept = [f"input_{i}" for i, shape in enumerate(shapes) if len(shape) > 2 and i not in moves]
+        kept = [
+            f"input_{i}" for i, shape in enumerate(self.shapes) if len(shape) > 2 and i not in moves
+        ]
         failed: list[CallError] = []
         for place, (name, source) in enumerate(prepared.items()):
             try:
-                made = _convert(source, folder / str(place), kept)
+                made = onnx_routes.convert(source, folder / str(place), kept)
                 order, self.moved_outputs = self._compare(str(made), name)
             except CallError as error:
                 failed.append(error)
                 continue
             made.replace(out)
             names = [item.name for item in self.runtime.get_outputs()]
-            notes = [error.message for error in failed]
+            notes = [
+                f"the {name} model was lowered, not the {other} one: {error.message}"
+                for other, error in zip(prepared, failed, strict=False)
+            ]
             return {"outputs": names, "order": order, "moved": self.moved_outputs, "notes": notes}
-        raise self._explain(failed)
-
-    def _explain(self, failed: list[CallError]) -> CallError:
-        """The error when no route was right: a branch is the cause if one was left."""
-        if self.left:
-            name, inputs = self.left[0]
-            given = " and ".join(map(repr, inputs))
-            scalars = [item[0] for item in self.inputs if item[0] in inputs and item[1] == []]
-            hint = "Export the model without the branch that you do not need."
-            if len(scalars) == len(inputs):
-                hint = " ".join(f"--fix-input {item}=VALUE" for item in scalars)
-                hint = f"Choose the branch with {hint}."
-            return CallError(
-                "LoweringError", f"The If node {name!r} depends on the value of {given}.", hint
-            )
-        return failed[0]
+        raise failed[0]
 
     def predict(self, arrays: str, out: str) -> None:
         """The source's outputs in the lowered model's layout, one batch at a time."""
@@ -228,7 +268,11 @@ class Session:
                 feeds[name] = numpy.moveaxis(fed[position], -1, 1).astype(dtype)
             else:
                 feeds[name] = fed[position].astype(dtype)
+            if position in self.led_inputs:
+                feeds[name] = feeds[name][0]
         outputs = self.runtime.run(None, feeds)
+        for i in self.led_outputs:
+            outputs[i] = outputs[i][numpy.newaxis]
         return [
             numpy.moveaxis(value, 1, -1) if i in self.moved_outputs else value
             for i, value in enumerate(outputs)
@@ -239,80 +283,30 @@ class Session:
 
         onnx2tf leaves outputs of images channels last where that saves a transpose. Shapes do not
         always show it; values do.
+
+        Raises:
+            CallError: the two compute different functions.
         """
         import numpy
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        # Without delegates: only the values count here, and XNNPACK refuses some models.
-        plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        random, fed = numpy.random.default_rng(0), {}
-        try:
-            interpreter = Interpreter(path, experimental_op_resolver_type=plain)
-            interpreter.allocate_tensors()
-            for item in interpreter.get_input_details():  # normal floats, zero integers
-                array = random.standard_normal(item["shape"]) * (item["dtype"] == numpy.float32)
-                fed[_position(item["name"])] = array = array.astype(item["dtype"])
-                interpreter.set_tensor(item["index"], array)
-            interpreter.invoke()
-        except (RuntimeError, ValueError) as error:
-            message = f"The model that onnx2tf made cannot be run: {first_line(error)}."
-            _, custom, rest = str(error).partition("unresolved custom op: ")
-            if custom:
-                found = rest.partition(".")[0].removeprefix("ONNX_")
-                types = {node.op_type.upper(): node.op_type for node in self.model.graph.node}
-                found = types.get(found, found)
-                message = f"onnx2tf cannot express the operator {found} in TensorFlow Lite."
-            raise CallError("LoweringError", message, _HINT) from error
+        fed, made = onnx_routes.run(path, {node.op_type for node in self.model.graph.node})
         expected = self._run(fed)
-        order, moved = [], []
-        for item in interpreter.get_output_details():
-            position, got = _position(item["name"]), interpreter.get_tensor(item["index"])
-            order.append(position)
+        most, moved = _SAME_ROUNDED if self.is_rounded else _SAME, []
+        for position, got in made.items():
             want = expected[position]
             last = want if want.ndim < 3 else numpy.moveaxis(want, 1, -1)
-            differs, swapped = _difference(got, want), _difference(got, last)
-            if swapped < min(differs, _SAME):
+            differs, swapped = (onnx_routes.difference(got, item) for item in (want, last))
+            if swapped < min(differs, most):
                 moved.append(position)
-            elif not differs < _SAME:
+            elif not differs < most:
                 output = self.runtime.get_outputs()[position].name
                 raise CallError(
                     "LoweringError",
                     f"onnx2tf made another function of the {name} model: output {output!r} "
                     f"differs by {differs:.1%} of its largest value.",
-                    _HINT,
+                    onnx_routes.HINT,
                 )
-        return order, moved
-
-
-def _convert(source: str, folder: Path, kept: list[str]) -> Path:
-    """Convert a file with onnx2tf.
-
-    Args:
-        kept: names of the inputs whose layout stays.
-    """
-    import onnx2tf
-
-    folder.mkdir()
-    # onnx2tf writes into its source; this process cannot write into the working folder.
-    copy = shutil.copyfile(source, folder / "model.onnx")
-    try:
-        onnx2tf.convert(
-            input_onnx_file_path=str(copy),
-            output_folder_path=str(folder / "made"),
-            not_use_onnxsim=True,  # `onnxsim_child.py` did it; onnx2tf would start a program
-            copy_onnx_input_output_names_to_tflite=True,
-            keep_ncw_or_nchw_or_ncdhw_input_names=kept or None,
-            non_verbose=True,
-        )
-        (made,) = (folder / "made").glob("*_float32.tflite")
-    # onnx2tf ends the process when it fails.
-    except (Exception, SystemExit) as error:
-        raise CallError(
-            "LoweringError",
-            f"onnx2tf refused the model: {type(error).__name__}: {first_line(error)}.",
-            _HINT,
-        ) from error
-    return made
+        return list(made), moved
 
 
 def _describe_input(path: str, item: Any) -> tuple[str, list[int], str]:
@@ -329,27 +323,11 @@ def _describe_input(path: str, item: Any) -> tuple[str, list[int], str]:
 
 
 def _simplifier() -> str:
-    """The version of onnxsim, which a process of its own imports."""
+    """The version of onnxsim, which another process imports."""
     try:
         return f"onnxsim {metadata.version('onnxsim')}"
     except metadata.PackageNotFoundError:
         return "no onnxsim"
-
-
-def _position(name: str) -> int:
-    """The number in "input_3" or "serving_default_output_3:0"."""
-    return int(name.partition(":")[0].rpartition("put_")[2])
-
-
-def _difference(got: Any, expected: Any) -> float:
-    """The largest difference relative to the largest value; both may hold NaN in equal places."""
-    import numpy
-
-    unknown = numpy.isnan(got), numpy.isnan(expected)
-    if got.shape != expected.shape or not numpy.array_equal(*unknown):
-        return float("inf")
-    peak = float(numpy.nanmax(numpy.abs(expected), initial=0.0)) or 1.0
-    return float(numpy.nanmax(numpy.abs(got - expected.astype(got.dtype)), initial=0.0)) / peak
 
 
 def main() -> None:

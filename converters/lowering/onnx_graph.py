@@ -53,7 +53,7 @@ def slice_to(
     """The nodes that compute some values, in order, and the inputs of the graph that they need.
 
     Args:
-        through_sizes: also the nodes that compute a value of which only the shape is read.
+        through_sizes: also the nodes of values whose shape alone is read.
     """
     makers = {name: node for node in graph.node for name in node.output}
     pending, seen = list(names), set()
@@ -114,6 +114,38 @@ def fix_inputs(model: Any, values: Mapping[str, float]) -> None:
         model.graph.input.remove(item)
 
 
+def lead_with_one(graph: Any, inputs: Mapping[str, list[int]], outputs: Mapping[str, Any]) -> None:
+    """Give some inputs and outputs a first dimension of 1 more.
+
+    Args:
+        inputs: name to the present shape.
+        outputs: the same.
+    """
+    import numpy
+    import onnx
+
+    def reshape(source: str, target: str, shape: Sequence[int]) -> Any:
+        sizes = onnx.numpy_helper.from_array(numpy.array(shape, numpy.int64), f"{source}/sizes")
+        graph.initializer.append(sizes)
+        return onnx.helper.make_node("Reshape", [source, sizes.name], [target])
+
+    rename(graph, {name: f"{name}/own" for name in (*inputs, *outputs)})
+    first = [reshape(name, f"{name}/own", shape) for name, shape in inputs.items()]
+    last = [reshape(f"{name}/own", name, [1, *shape]) for name, shape in outputs.items()]
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in graph.node]
+    del graph.node[:]
+    graph.node.extend([*first, *nodes, *last])
+    for item in (*graph.input, *graph.output):
+        if item.name in inputs or item.name in outputs:
+            shape = item.type.tensor_type.shape
+            own = [size.dim_value for size in shape.dim]
+            del shape.dim[:]
+            for size in (1, *own):
+                dimension = shape.dim.add()
+                if size:
+                    dimension.dim_value = size
+
+
 # ---------------------------------------------------------------- branches
 
 
@@ -126,7 +158,8 @@ def choose_branches(model: Any) -> list[tuple[str, list[str]]]:
     Returns:
         The others: name, and the inputs of the model on whose values the condition depends.
     """
-    graph, left = model.graph, dict[str, tuple[str, list[str]]]()
+    graph = model.graph
+    left: dict[str, tuple[str, list[str]]] = {}
     while True:
         nodes = [node for node in graph.node if node.op_type == "If" and node.output[0] not in left]
         if not nodes:
@@ -233,7 +266,7 @@ def read_quantized(path: str, model: Any, *, keeps: bool) -> tuple[int, str]:
 
 
 def _require_pairs(path: str, graph: Any, quantizers: Mapping[str, Any]) -> None:
-    """Raise if something else than a DequantizeLinear reads what a QuantizeLinear made."""
+    """Raise if a node other than a DequantizeLinear reads what a QuantizeLinear made."""
     others = {item.name for item in graph.output}
     others.update(*(read_names(node) for node in graph.node if node.op_type != _DEQUANTIZE))
     if found := sorted(others & quantizers.keys()):

@@ -85,17 +85,17 @@ source_options = _stack(
         help="Fix dynamic dimensions of an input; ? keeps one dynamic.",
     ),
     click.option(
-        "--outputs",
-        multiple=True,
-        metavar="TENSOR",
-        help="Cut the model off at these tensors, for example before it suppresses boxes.",
-    ),
-    click.option(
         "--fix-input",
         "fixed",
         multiple=True,
         metavar="NAME=VALUE",
         help="Make a constant of an input of an .onnx model, e.g. sr=16000.",
+    ),
+    click.option(
+        "--outputs",
+        multiple=True,
+        metavar="TENSOR",
+        help="Cut the model off at these tensors, for example before it suppresses boxes.",
     ),
     click.option(
         "--signature", metavar="NAME", help="Signature to convert, if the SavedModel has several."

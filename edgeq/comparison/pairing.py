@@ -10,7 +10,12 @@ import numpy as np
 
 from edgeq.accuracy.inference import Interface, read_interface
 from edgeq.conversion.convert import float_tflite
-from edgeq.conversion.file_metadata import read_layout, read_outputs, read_preprocessing
+from edgeq.conversion.file_metadata import (
+    read_layout,
+    read_outputs,
+    read_preprocessing,
+    read_source_inputs,
+)
 from edgeq.converters.calibration.calibrate import batch_size
 from edgeq.converters.graph.dequantized import float_twin
 from edgeq.converters.graph.matching import require_same_layers
@@ -40,7 +45,7 @@ def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path
     batch = batch_size(read_interface(candidate).inputs)
     options = ConvertOptions(batch=batch)
     if (source := identify(baseline)) in FRAMEWORKS:
-        options = replace(options, layout=read_layout(candidate))
+        options = read_source_inputs(candidate, replace(options, layout=read_layout(candidate)))
     elif source != "tflite":
         is_fused = lstm.count(flatbuffer.read(candidate)) > 0
         options = replace(options, lstm="fused" if is_fused else "unrolled")

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from edgeq.converters.lowering.exported_shapes import SOURCE_INPUTS_KEY
 from edgeq.errors import SourceError, UsageError
 from edgeq.metrics.decoding import parse_decoding, show_decoding
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.compacting import compact
 from edgeq.tflite.joined_outputs import set_joins
 from edgeq.tflite.model_file import ModelFile, read_model
-from edgeq.values import FloatModel, JoinedOutput
+from edgeq.values import ConvertOptions, FloatModel, JoinedOutput
 
 PREPROCESSING_KEY = "edgeq.preprocessing"
 LAYOUT_KEY = "edgeq.layout"
@@ -125,6 +126,29 @@ def read_decoding(model: Path | ModelFile) -> str | None:
         return show_decoding(parse_decoding(text))
     except UsageError as error:
         raise _damaged(model.path, DECODING_KEY, error.message) from error
+
+
+class _SourceInputs(msgspec.Struct):
+    shapes: dict[str, tuple[int, ...]]
+    fixed: dict[str, float]
+
+
+def read_source_inputs(path: Path, options: ConvertOptions) -> ConvertOptions:
+    """Return the options with the inputs' shapes and fixed values that a file was lowered with.
+
+    Raises:
+        SourceError: this metadata is not what edgeq writes.
+    """
+    raw = flatbuffer.metadata(flatbuffer.read(path), SOURCE_INPUTS_KEY)
+    if raw is None:
+        return options
+    try:
+        read = msgspec.json.decode(raw, type=_SourceInputs)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, SOURCE_INPUTS_KEY, str(error)) from error
+    return replace(
+        options, input_shapes=tuple(read.shapes.items()), fixed_inputs=tuple(read.fixed.items())
+    )
 
 
 def read_layout(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Choose the form of a Keras model's LSTM layers: one operator each, or those of every step.
+"""Choose the form of LSTM layers: one operator each, or the operators of every step.
 
 The fused operator has INT8 weights and an INT16 cell state. On a microcontroller it needs a tenth
 of the flash and a thirtieth of the memory of the unrolled steps, so it is kept unless these are

@@ -101,7 +101,7 @@ def _average_precisions(
 ) -> Iterator[NDArray[np.float64]]:
     """Yield the average precision of a class for each row of weights, by threshold: [draws].
 
-    Only places of hits are looked at: the best precision at a recall or a higher one is at a hit.
+    Only places of hits count: the best precision at a recall or a higher one is at a hit.
     """
     wanted = weights @ found.wanted
     of_boxes = weights[:, found.images]

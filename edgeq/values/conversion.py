@@ -287,12 +287,12 @@ class ConvertOptions:
         max_drop_points: gate on the accuracy drop, or on the loss of the first of `metrics`: in
             points (see `edgeq.accuracy.verdict.in_points`).
         outputs: tensors at which the model is cut off, instead of its outputs.
-        split_outputs: make each part that an output joins an output, see
+        split_outputs: make a separate output of each part that an output joins, see
             `edgeq.converters.rewrites.outputs.parts`.
         metrics: names of the task's metrics, see `edgeq.metrics.catalogue`.
         decode: how boxes are read from the outputs, see `edgeq.metrics.decoding`; the file
             carries it.
-        lstm: "fused" for one operator for each LSTM layer of a Keras model, "unrolled" for the
+        lstm: "fused" for one operator for each LSTM layer of Keras or PyTorch, "unrolled" for the
             operators of each step, "auto" for the better of them; see `edgeq.conversion.forms`.
         layout: "source", or "nhwc" to move the channels of PyTorch's and ONNX's images last.
         torch_python: interpreter that has litert-torch, None for this one.

@@ -87,7 +87,11 @@ def test_options_select_the_form(options: dict[str, Any], form: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("mnist_lstm/trained_lstm.tflite", {}, "--lstm fused is for Keras models only."),
+        (
+            "mnist_lstm/trained_lstm.tflite",
+            {},
+            "--lstm fused is for models from Keras and PyTorch only.",
+        ),
         ("kws/kws_gru_s.keras", {}, "--lstm fused is not possible: the model has no LSTM layer"),
         ("mnist_lstm/mnist_lstm.keras", {"calibrator": "tflite"}, "--lstm fused needs edgeq's own"),
         ("mnist_lstm/mnist_lstm.keras", {"lstm": "both"}, "Unknown form 'both'; use one of auto, "),

@@ -77,6 +77,107 @@ def quantized() -> Any:
     return made
 
 
+def with_pairs(kind: type) -> Any:
+    """A convolution with Q/DQ nodes around it, as onnxruntime writes them."""
+
+    def pair(source: str, target: str, scale: float, zero: int) -> list[Any]:
+        for key, value in (("scale", np.float32(scale)), ("zero", kind(zero))):
+            constants.append(numpy_helper.from_array(value, f"{target}_{key}"))
+        ends = [f"{target}_scale", f"{target}_zero"]
+        return [
+            helper.make_node("QuantizeLinear", [source, *ends], [f"{target}_q"]),
+            helper.make_node("DequantizeLinear", [f"{target}_q", *ends], [target]),
+        ]
+
+    constants: list[Any] = []
+    codes = RANDOM.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8)
+    constants += [
+        numpy_helper.from_array(codes, "codes"),
+        numpy_helper.from_array(RANDOM.uniform(0.001, 0.002, 4).astype(np.float32), "scales"),
+        numpy_helper.from_array(np.zeros(4, np.int8), "zeros"),
+    ]
+    middle = 0 if kind is np.int8 else 128
+    nodes = [
+        *pair("image", "x", 1 / 32, middle),
+        helper.make_node("DequantizeLinear", ["codes", "scales", "zeros"], ["w"], axis=0),
+        helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        *pair("c", "scores", 1 / 64, middle - 10),
+    ]
+    return build(nodes, constants, [1, 3, 8, 8], ["scores"])
+
+
+def integers() -> Any:
+    """A node of QOperator format, whose inputs do not matter here."""
+    names = ["image", "s", "z", "w", "s", "z", "s", "z"]
+    node = helper.make_node("QLinearMatMul", names, ["scores"], name="first")
+    return build([node], [], [1, 4], ["scores"])
+
+
+def branches() -> Any:
+    """Doubled at the rate 2 and tripled otherwise; an inner branch depends on the shape."""
+    number = onnx.TensorProto.INT64
+
+    def scaled(factor: float) -> Any:
+        by = numpy_helper.from_array(np.float32(factor), "by")  # the same name in both branches
+        node = helper.make_node("Mul", ["image", "by"], ["made"])
+        made = helper.make_tensor_value_info("made", onnx.TensorProto.FLOAT, None)
+        return helper.make_graph([node], "branch", [], [made], [by])
+
+    def shaped(factor: float) -> Any:
+        nodes = [
+            helper.make_node("Shape", ["image"], ["sizes"]),
+            helper.make_node("Size", ["sizes"], ["rank"]),
+            helper.make_node("Equal", ["rank", "two"], ["flat"]),
+            helper.make_node("If", ["flat"], ["made"], "inner",
+                             then_branch=scaled(factor), else_branch=scaled(99)),
+        ]  # fmt: skip
+        two = numpy_helper.from_array(np.int64(2), "two")
+        made = helper.make_tensor_value_info("made", onnx.TensorProto.FLOAT, None)
+        return helper.make_graph(nodes, "branch", [], [made], [two])
+
+    nodes = [
+        helper.make_node("Equal", ["rate", "wanted"], ["is_two"]),
+        helper.make_node("If", ["is_two"], ["scores"], "by_rate",
+                         then_branch=shaped(2), else_branch=shaped(3)),
+    ]  # fmt: skip
+    made = build(nodes, [numpy_helper.from_array(np.int64(2), "wanted")], ["batch", 4], ["scores"])
+    made.graph.input.append(helper.make_tensor_value_info("rate", number, []))
+    made.graph.output[0].type.tensor_type.shape.dim.add().dim_param = "batch"
+    made.graph.output[0].type.tensor_type.shape.dim.add().dim_value = 4
+    return made
+
+
+def stateful() -> Any:
+    """A sum with the first of two states; the new states change places."""
+    constants = [numpy_helper.from_array(np.array([1, 0], np.int64), "order"),
+                 numpy_helper.from_array(np.int64(0), "first")]  # fmt: skip
+    nodes = [
+        helper.make_node("Gather", ["state", "first"], ["one"], axis=0),
+        helper.make_node("Add", ["image", "one"], ["scores"]),
+        helper.make_node("Gather", ["state", "order"], ["next"], axis=0),
+    ]
+    made = build(nodes, constants, [1, 4], ["scores", "next"])
+    made.graph.input.append(
+        helper.make_tensor_value_info("state", onnx.TensorProto.FLOAT, [2, "batch", 4])
+    )
+    return made
+
+
+def reshaped() -> Any:
+    """A reshape to sizes that are computed from the shape; onnx cannot infer the output's."""
+    one = numpy_helper.from_array(np.array([1], np.int64), "one")
+    nodes = [
+        helper.make_node("Shape", ["image"], ["sizes"]),
+        helper.make_node("ReduceProd", ["sizes"], ["count"], axes=[0], keepdims=1),
+        helper.make_node("Div", ["count", "half"], ["rows"]),
+        helper.make_node("Concat", ["one", "rows", "two"], ["target"], axis=0),
+        helper.make_node("Reshape", ["image", "target"], ["r"]),
+        helper.make_node("MatMul", ["r", "w"], ["scores"]),
+    ]
+    half, two = (numpy_helper.from_array(np.array([2], np.int64), name) for name in ("half", "two"))
+    return build(nodes, [one, half, two, weights("w", 2, 5)], ["n", 3, 4, 4], ["scores"])
+
+
 def single(name: str, kind: int = onnx.TensorProto.FLOAT, **settings: Any) -> Any:
     """One operator on an input of one dtype."""
     node = helper.make_node(name, ["image"], ["scores"], **settings)
@@ -102,6 +203,12 @@ def main(folder: Path) -> None:
     onnx.save(cnn("batch"), folder / "dynamic.onnx")
     onnx.save(upsampling(), folder / "upsampling.onnx")
     onnx.save(quantized(), folder / "quantized.onnx")
+    onnx.save(with_pairs(np.uint8), folder / "pairs.onnx")
+    onnx.save(with_pairs(np.int8), folder / "pairs_int8.onnx")
+    onnx.save(integers(), folder / "integers.onnx")
+    onnx.save(branches(), folder / "branches.onnx")
+    onnx.save(stateful(), folder / "stateful.onnx")
+    onnx.save(reshaped(), folder / "reshaped.onnx")
     onnx.save(half(), folder / "half.onnx")
     onnx.save(single("Det"), folder / "det.onnx")
     onnx.save(single("Relu", onnx.TensorProto.DOUBLE), folder / "double.onnx")

@@ -42,6 +42,58 @@ class TwoInputs(nn.Module):
         return {"map": mixed, "best": mixed.amax((2, 3))}
 
 
+class Recurrent(nn.Module):
+    """Two LSTMs that one operator for each layer and direction can compute, and two others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both_ways = nn.LSTM(6, 5, num_layers=2, bidirectional=True)
+        self.without_bias = nn.LSTM(10, 4, bias=False, batch_first=True)
+        self.with_cell_state = nn.LSTM(4, 4, batch_first=True)
+        self.gru = nn.GRU(4, 4, batch_first=True)
+
+    def forward(self, rows: Any) -> Any:
+        steps, (last, _) = self.both_ways(rows.transpose(0, 1))
+        steps, _ = self.without_bias(steps.transpose(0, 1))
+        steps, (_, cells) = self.with_cell_state(steps)
+        return self.gru(steps)[0][:, -1], cells[0] + last.sum(0)[:, :4]
+
+
+class Counter(nn.Module):
+    """It counts its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, input: Any) -> Any:
+        self.calls.add_(1)
+        return input * self.calls
+
+
+class Few(nn.Module):
+    """A single number, and nothing, as outputs."""
+
+    def forward(self, input: Any) -> Any:
+        return input.mean(), None, input.amax(1)
+
+
+class Dropping(nn.Module):
+    """A dropout of a kind that depends on `training`."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.lstm = nn.LSTM(4, 4, num_layers=2, dropout=0.5, batch_first=True)
+
+    def forward(self, input: Any) -> Any:
+        if self.kind == "lstm":
+            return self.lstm(input)[0]
+        if self.kind == "attention":
+            return nn.functional.scaled_dot_product_attention(input, input, input, dropout_p=0.5)
+        return nn.functional.dropout1d(input, 0.5, self.training)
+
+
 class Svd(nn.Module):
     def forward(self, input: Any) -> Any:
         return torch.linalg.svdvals(input)
@@ -84,8 +136,13 @@ def main(folder: Path) -> None:
     save(folder / "dynamic.pt2", cnn, image, dynamic_shapes=any_size)
     ids = torch.randint(0, 100, (1, 7))
     save(folder / "two.pt2", TwoInputs().eval(), torch.randn(1, 3, 16, 16), kwargs={"ids": ids})
+    save(folder / "recurrent.pt2", Recurrent().eval(), torch.randn(1, 4, 6))
     save_weights(folder, cnn)
     torch.jit.save(torch.jit.trace(cnn, image), folder / "script.pt")
+    save(folder / "counter.pt2", Counter().eval(), torch.randn(1, 4))
+    save(folder / "few.pt2", Few().eval(), torch.randn(1, 4))
+    for kind in ("lstm", "attention", "feature_dropout"):
+        save(folder / f"{kind}.pt2", Dropping(kind), torch.randn(1, 3, 4))
     save(folder / "svd.pt2", Svd(), torch.randn(1, 4, 4))
     save(folder / "double.pt2", nn.Linear(4, 2).double().eval(), torch.randn(1, 4).double())
     save(folder / "inside.pt2", Inside().eval(), torch.randn(1, 4))
@@ -93,7 +150,7 @@ def main(folder: Path) -> None:
 
 
 def save_weights(folder: Path, cnn: nn.Module) -> None:
-    """What training scripts save instead of a program."""
+    """Save weights as training scripts do, instead of a program."""
     weights = cnn.state_dict()
     torch.save(weights, folder / "weights.pt")
     torch.save(weights, folder / "old.pth", _use_new_zipfile_serialization=False)

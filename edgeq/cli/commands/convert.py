@@ -128,8 +128,8 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 )  # fmt: skip
 @click.option(
     "--lstm", type=click.Choice(LSTM_FORMS), default="auto", show_default=True,
-    help="Form of a Keras model's LSTM layers with INT8: fused: one operator each, with INT16 cell "
-    "state. unrolled: the operators of every step. auto: measure both, keep the better.",
+    help="Form of the LSTM layers of Keras and PyTorch with INT8: fused: one operator each, with "
+    "INT16 cell state. unrolled: the operators of every step. auto: measure both, keep the better.",
 )  # fmt: skip
 @click.option("--allow-float", is_flag=True, help="Accept a file with float operators left in it.")
 @click.option("--min-sqnr", type=float, metavar="DB", help="Fail below this SQNR (exit 3).")

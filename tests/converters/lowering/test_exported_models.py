@@ -14,14 +14,8 @@ import numpy as np
 import pytest
 
 from edgeq import api, models
-from edgeq.converters.lowering.exported_models import (
-    ExportedReader,
-    describe_layout,
-    find_moves,
-    find_python,
-    fix_shapes,
-    refuse_options,
-)
+from edgeq.converters.lowering.exported_models import ExportedReader, find_python, refuse_options
+from edgeq.converters.lowering.exported_shapes import describe_layout, find_moves, fix_shapes
 from edgeq.errors import EdgeqError, MissingExtraError, UsageError
 from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FloatModel, TensorSpec

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +80,23 @@ def test_layout_nhwc_moves_images_and_says_so(torch_models: Path, read_exported:
 
 
 @pytest.mark.usefixtures("torch_child")
+def test_lstms_become_one_operator_for_each_layer_and_direction(
+    torch_models: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "o.tflite"
+    result = api.convert(torch_models / "recurrent.pt2", out, data=images(40, 4, 6), effort="fast")
+    assert result.source.max_deviation is not None
+    assert result.source.max_deviation < 1e-5
+    assert result.source.fused_layers == ("both_ways", "without_bias")
+    assert result.source.unrolled_layers == ("with_cell_state", "gru")
+    names = Counter(operator.name for operator in result.certificate.operators)
+    assert names["UNIDIRECTIONAL_SEQUENCE_LSTM"] == 5
+    assert names["REVERSE_V2"] == 4
+    assert names["STABLEHLO_COMPOSITE"] == 0
+    assert result.certificate.float_islands == 0
+
+
+@pytest.mark.usefixtures("torch_child")
 def test_a_dynamic_batch_is_fixed_as_asked(torch_models: Path, read_exported: Read) -> None:
     assert read_exported(torch_models / "dynamic.pt2", batch=4).inputs[0].shape == (4, 3, 32, 32)
     with pytest.raises(UsageError, match="does not fit input 'image'"):
@@ -86,16 +104,47 @@ def test_a_dynamic_batch_is_fixed_as_asked(torch_models: Path, read_exported: Re
 
 
 @pytest.mark.usefixtures("torch_child")
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("training", "3 operators, 'batch_norm'"),
+        ("lstm", "1 operators, 'lstm'"),
+        ("attention", "1 operators, 'scaled_dot_product_attention'"),
+        ("feature_dropout", "1 operators, 'feature_dropout'"),
+    ],
+)
 def test_a_model_exported_in_training_mode_is_refused(
-    torch_models: Path, read_exported: Read
+    torch_models: Path, read_exported: Read, name: str, what: str
 ) -> None:
-    path = torch_models / "training.pt2"
+    path = torch_models / f"{name}.pt2"
     with pytest.raises(SourceError) as caught:
         read_exported(path)
     assert str(caught.value) == (
-        f"{path} was exported in training mode: 3 operators, 'batch_norm' first. "
+        f"{path} was exported in training mode: {what} first. "
         "Call model.eval() before torch.export.export."
     )
+
+
+@pytest.mark.usefixtures("torch_child")
+def test_a_model_that_keeps_a_state_is_refused(torch_models: Path, read_exported: Read) -> None:
+    path = torch_models / "counter.pt2"
+    with pytest.raises(SourceError) as caught:
+        read_exported(path)
+    assert str(caught.value) == (
+        f"{path} changes the buffer 'calls' in each inference, which is lost in a .tflite. "
+        "Make the state an input and an output of the model."
+    )
+
+
+@pytest.mark.usefixtures("torch_child")
+def test_outputs_of_one_number_and_of_nothing(torch_models: Path, read_exported: Read) -> None:
+    model = read_exported(torch_models / "few.pt2")
+    assert [(spec.name, spec.shape) for spec in model.outputs] == [
+        ("output_0", (1,)),
+        ("output_2", (1,)),
+    ]
+    assert model.max_deviation is not None
+    assert model.max_deviation < 1e-6
 
 
 HOSTILE = ("hostile_pickle", "hostile_size", "hostile_guard")

@@ -1,0 +1,103 @@
+"""From an ONNX file to a `.tflite` with onnx2tf, and how that computes; for `onnx_child.py`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from edgeq.children.serving import CallError, first_line
+
+HINT = "-v shows its own output; a PyTorch model can be saved with torch.export.save instead."
+
+
+def convert(source: str, folder: Path, kept: list[str]) -> Path:
+    """Convert a file with onnx2tf.
+
+    Args:
+        folder: to make, for all that onnx2tf writes.
+        kept: names of the inputs whose layout stays.
+
+    Raises:
+        CallError: onnx2tf refused the model.
+    """
+    import onnx2tf
+
+    folder.mkdir()
+    # onnx2tf writes into its source; this process cannot write into the working folder.
+    copy = shutil.copyfile(source, folder / "model.onnx")
+    try:
+        onnx2tf.convert(
+            input_onnx_file_path=str(copy),
+            output_folder_path=str(folder / "made"),
+            not_use_onnxsim=True,  # `onnxsim_child.py` did it; onnx2tf would start a program
+            copy_onnx_input_output_names_to_tflite=True,
+            keep_ncw_or_nchw_or_ncdhw_input_names=kept or None,
+            non_verbose=True,
+        )
+        (made,) = (folder / "made").glob("*_float32.tflite")
+    # onnx2tf ends the process when it fails.
+    except (Exception, SystemExit) as error:
+        raise CallError(
+            "LoweringError",
+            f"onnx2tf refused the model: {type(error).__name__}: {first_line(error)}.",
+            HINT,
+        ) from error
+    return made
+
+
+def run(path: str, operators: Collection[str]) -> tuple[dict[int, Any], dict[int, Any]]:
+    """Run a lowered model on normal floats and zero integers.
+
+    Args:
+        operators: names of those in the source, for messages.
+
+    Returns:
+        Inputs and outputs by their positions in the source; outputs in the lowered order.
+
+    Raises:
+        CallError: it cannot be run.
+    """
+    import numpy
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    # Without delegates: only the values count here, and XNNPACK refuses some models.
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    random, fed = numpy.random.default_rng(0), {}
+    try:
+        interpreter = Interpreter(path, experimental_op_resolver_type=plain)
+        interpreter.allocate_tensors()
+        for item in interpreter.get_input_details():
+            array = random.standard_normal(item["shape"]) * (item["dtype"] == numpy.float32)
+            fed[_position(item["name"])] = array = array.astype(item["dtype"])
+            interpreter.set_tensor(item["index"], array)
+        interpreter.invoke()
+    except (RuntimeError, ValueError) as error:
+        message = f"The model that onnx2tf made cannot be run: {first_line(error)}."
+        _, custom, rest = str(error).partition("unresolved custom op: ")
+        if custom:
+            name = rest.partition(".")[0].removeprefix("ONNX_")
+            name = {item.upper(): item for item in operators}.get(name, name)
+            message = f"onnx2tf cannot express the operator {name} in TensorFlow Lite."
+        raise CallError("LoweringError", message, HINT) from error
+    return fed, {
+        _position(item["name"]): interpreter.get_tensor(item["index"])
+        for item in interpreter.get_output_details()
+    }
+
+
+def _position(name: str) -> int:
+    """The number in "input_3" or "serving_default_output_3:0"."""
+    return int(name.partition(":")[0].rpartition("put_")[2])
+
+
+def difference(got: Any, expected: Any) -> float:
+    """The largest difference relative to the largest value; both may hold NaN in equal places."""
+    import numpy
+
+    unknown = numpy.isnan(got), numpy.isnan(expected)
+    if got.shape != expected.shape or not numpy.array_equal(*unknown):
+        return float("inf")
+    peak = float(numpy.nanmax(numpy.abs(expected), initial=0.0)) or 1.0
+    return float(numpy.nanmax(numpy.abs(got - expected.astype(got.dtype)), initial=0.0)) / peak
