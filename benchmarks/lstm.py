@@ -21,7 +21,8 @@ from edgeq.errors import EdgeqError
 
 FORMS: dict[str, dict[str, str]] = {
     "stock": {"calibrator": "tflite"},
-    "unrolled": {"lstm": "unrolled"},
+    "unrolled": {"lstm": "unrolled", "recurrent": "int8"},
+    "unrolled, INT16 inside": {"lstm": "unrolled"},
     "fused": {"lstm": "fused"},
 }
 CALIBRATION = 250

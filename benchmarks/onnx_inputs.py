@@ -84,7 +84,7 @@ def text_pictures(count: int, size: tuple[int, int], lines: int, seed: int) -> n
 
 
 def chunks(voices: Path, seconds: int, seed: int) -> np.ndarray:
-    """Speak, and cut the sound as silero-vad does: each chunk with the end of the previous one.
+    """Speak, and cut the sound as silero-vad does: chunks begin with the end of the previous one.
 
     Args:
         voices: the package `espeakng_loader`, unpacked.

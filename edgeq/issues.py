@@ -96,6 +96,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
         "note", "constants behind a layer that should be part of its weights"
     ),
     "convert.input_narrowed": IssueKind("note", "an input's range cut for finer steps"),
+    "convert.recurrent": IssueKind("note", "INT16 activations inside recurrent layers"),
     "convert.wide_inputs": IssueKind("note", "inputs kept float32 in front of unlike features"),
     "convert.wide_outputs": IssueKind("note", "outputs kept float32 behind unlike parts"),
     "convert.narrow_inputs": IssueKind("warning", "features lost in the step of an integer input"),

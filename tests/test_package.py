@@ -75,7 +75,10 @@ def test_tensorflow_is_imported_in_few_files_only() -> None:
         and not module.startswith("edgeq.models")
     }
     assert importers == {
+        "edgeq.converters.lowering.expressions",
         "edgeq.converters.lowering.float32",
+        "edgeq.converters.lowering.rebuilding",
+        "edgeq.converters.lowering.sign_bits",
         "edgeq.converters.lowering.tensorflow_lowering",
         "edgeq.converters.lowering.wrapping",
         "edgeq.converters.lowering.tflite_quantizer",

@@ -64,6 +64,30 @@ def _slices(tree: Any, graph: Any, operator: Any, read: set[int]) -> list[Any] |
     return slices
 
 
+def drop_stored_results(tree: Any) -> int:
+    """Remove operators whose results are stored too: onnx2tf leaves such arithmetic on shapes.
+
+    The comparison with the source would find a stored value that is not the computed one.
+
+    Args:
+        tree: changed in place.
+
+    Returns:
+        How many operators were removed.
+    """
+    removed = 0
+    for graph in tree.subgraphs:
+        stored = {i for i, item in enumerate(graph.tensors) if flatbuffer.is_constant(tree, item)}
+        kept = [
+            operator
+            for operator in graph.operators
+            if not stored.intersection(flatbuffer.indices(operator.outputs))
+        ]
+        removed += len(graph.operators) - len(kept)
+        graph.operators = kept
+    return removed
+
+
 def drop_stablehlo_flag(content: bytes) -> bytes:
     """The model without the metadata entry by which litert-torch's files mark their constants.
 

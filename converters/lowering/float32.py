@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from tensorflow.python.framework import convert_to_constants
 
+from edgeq.converters.lowering.rebuilding import rebuild
 from edgeq.errors import LoweringError
 
 _DTYPES = {dtype.as_datatype_enum: dtype.name for dtype in (tf.half, tf.bfloat16, tf.double)}
@@ -26,14 +26,9 @@ _MOST_DIFFERENCE = 0.25
 
 def find_other_dtypes(concrete: Any) -> tuple[str, ...]:
     """Return the names of the float dtypes other than float32 in a traced function, sorted."""
-    return tuple(sorted(_find(concrete.graph.as_graph_def())))
-
-
-def _find(graph: Any) -> set[str]:
-    return {
-        _DTYPES[kind] for attribute in _attributes(graph) for kind in _types(attribute)
-        if kind in _DTYPES
-    }  # fmt: skip
+    attributes = _attributes(concrete.graph.as_graph_def())
+    found = {_DTYPES[kind] for item in attributes for kind in _types(item) if kind in _DTYPES}
+    return tuple(sorted(found))
 
 
 def _attributes(graph: Any) -> Iterator[Any]:
@@ -64,16 +59,9 @@ def read_in_float32(concrete: Any) -> Any:
     Raises:
         LoweringError: an operator is defined for another dtype only.
     """
-    with tf.init_scope():  # the values of variables are read, also while another model is traced
-        frozen, graph = convert_to_constants.convert_variables_to_constants_v2_as_graph(
-            concrete, lower_control_flow=False
-        )
-    found = ", ".join(sorted(_find(graph)))
-    _replace_dtypes(graph)
+    found = ", ".join(find_other_dtypes(concrete))
     try:
-        wrapped = tf.compat.v1.wrap_function(
-            lambda: tf.graph_util.import_graph_def(graph, name=""), []
-        )
+        return rebuild(concrete, _replace_dtypes)
     except ValueError as error:
         raise LoweringError(
             f"The model computes in {found}, and cannot be read in float32: "
@@ -81,11 +69,6 @@ def read_in_float32(concrete: Any) -> Any:
             hint="Build the model under keras.config.set_dtype_policy('float32'), load its weights "
             "into it, and save it.",
         ) from error
-    inputs, outputs = (
-        [wrapped.graph.as_graph_element(tensor.name) for tensor in tensors]
-        for tensors in (frozen.inputs, frozen.outputs)
-    )
-    return wrapped.prune(inputs, outputs)
 
 
 def _replace_dtypes(graph: Any) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgeq.children.child import warn_of
 from edgeq.children.framing import read_sample, write_sample
 from edgeq.converters.graph.finite_weights import require_finite_constants
-from edgeq.converters.graph.rewriting import replace_half_used_splits
+from edgeq.converters.graph.rewriting import drop_stored_results, replace_half_used_splits
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.errors import LoweringError, SourceError, UsageError
 from edgeq.files import storage
@@ -205,6 +205,7 @@ def finish(
     tree = flatbuffer.parse(content, "the lowered model")
     require_finite_constants(tree)
     replace_half_used_splits(tree)
+    drop_stored_results(tree)
     graph = tree.subgraphs[0]
     if len(set(flatbuffer.indices(graph.outputs))) < len(output_names):
         raise LoweringError(

@@ -15,7 +15,7 @@ from typing import Any
 
 from edgeq.children.sandbox import confine_as_planned
 from edgeq.children.serving import CallError, first_line, run_in_batches, serve
-from edgeq.converters.lowering import onnx_graph, onnx_routes
+from edgeq.converters.lowering import onnx_graph, onnx_recurrent, onnx_routes
 
 # Sums in another order differ far less, another order of the axes far more.
 _SAME = 1e-2
@@ -129,6 +129,11 @@ class Session:
         onnx_graph.fix_inputs(copy, fixed)
         self._require_branches(onnx_graph.choose_branches(copy))
         notes = self._read_quantized(copy, ranges=ranges)
+        notes += [
+            f"the recurrent layer {name!r} may keep its state from one inference to the next: call "
+            "reset_all_variables() before each one"
+            for name in onnx_recurrent.unroll(copy)
+        ]
         self._name_by_position(copy.graph)
         notes += self._lead_with_one(copy.graph)
         onnx.save(onnx.shape_inference.infer_shapes(copy), out)
@@ -323,7 +328,7 @@ def _describe_input(path: str, item: Any) -> tuple[str, list[int], str]:
 
 
 def _simplifier() -> str:
-    """The version of onnxsim, which another process imports."""
+    """The version of onnxsim, which a separate process imports."""
     try:
         return f"onnxsim {metadata.version('onnxsim')}"
     except metadata.PackageNotFoundError:

@@ -53,7 +53,7 @@ def slice_to(
     """The nodes that compute some values, in order, and the inputs of the graph that they need.
 
     Args:
-        through_sizes: also the nodes of values whose shape alone is read.
+        through_sizes: also the nodes that compute a value if only its shape is read.
     """
     makers = {name: node for node in graph.node for name in node.output}
     pending, seen = list(names), set()
@@ -100,6 +100,40 @@ def evaluate(model: Any, names: Sequence[str]) -> list[Any]:
     return list(session.run(list(names), feeds))
 
 
+def set_nodes(graph: Any, nodes: Sequence[Any]) -> None:
+    """Give a graph other nodes, among which may be its own."""
+    import onnx
+
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def reshape_statically(model: Any) -> None:
+    """Replace Squeeze and Unsqueeze nodes by a Reshape where onnx knows all sizes.
+
+    onnx2tf computes the sizes of some in every inference, which no integer kernel does.
+    """
+    import numpy
+    import onnx
+
+    graph = model.graph
+    known = {
+        item.name: [size.dim_value for size in item.type.tensor_type.shape.dim]
+        for item in (*onnx.shape_inference.infer_shapes(model).graph.value_info, *graph.output)
+        if item.type.tensor_type.HasField("shape")
+    }
+    for node in graph.node:
+        shape = known.get(node.output[0], [0])
+        if node.op_type in ("Squeeze", "Unsqueeze") and all(size > 0 for size in shape):
+            name = f"{node.output[0]}/shape"
+            graph.initializer.append(
+                onnx.numpy_helper.from_array(numpy.array(shape, numpy.int64), name)
+            )
+            made = onnx.helper.make_node("Reshape", [node.input[0], name], node.output, node.name)
+            node.CopyFrom(made)
+
+
 def fix_inputs(model: Any, values: Mapping[str, float]) -> None:
     """Make constants of some inputs, whose shapes are fixed."""
     import numpy
@@ -132,9 +166,7 @@ def lead_with_one(graph: Any, inputs: Mapping[str, list[int]], outputs: Mapping[
     rename(graph, {name: f"{name}/own" for name in (*inputs, *outputs)})
     first = [reshape(name, f"{name}/own", shape) for name, shape in inputs.items()]
     last = [reshape(f"{name}/own", name, [1, *shape]) for name, shape in outputs.items()]
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in graph.node]
-    del graph.node[:]
-    graph.node.extend([*first, *nodes, *last])
+    set_nodes(graph, [*first, *graph.node, *last])
     for item in (*graph.input, *graph.output):
         if item.name in inputs or item.name in outputs:
             shape = item.type.tensor_type.shape
@@ -190,11 +222,8 @@ def _inline(graph: Any, node: Any, branch: Any) -> None:
         for item, name in zip(branch.output, node.output, strict=True)
     ]
     place = next(i for i, item in enumerate(graph.node) if item.output[:1] == node.output[:1])
-    nodes = [*graph.node[:place], *branch.node, *made, *graph.node[place + 1 :]]
     graph.initializer.extend(branch.initializer)
-    kept = [onnx.NodeProto.FromString(item.SerializeToString()) for item in nodes]
-    del graph.node[:]
-    graph.node.extend(kept)
+    set_nodes(graph, [*graph.node[:place], *branch.node, *made, *graph.node[place + 1 :]])
 
 
 # ---------------------------------------------------------------- quantized models
@@ -257,16 +286,13 @@ def read_quantized(path: str, model: Any, *, keeps: bool) -> tuple[int, str]:
             after.CopyFrom(
                 onnx.helper.make_node("Identity", before.input[:1], after.output, after.name)
             )
-    kept = [node for node in graph.node if node.output[0] not in removed]
-    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
-    del graph.node[:]
-    graph.node.extend(kept)
+    set_nodes(graph, [node for node in graph.node if node.output[0] not in removed])
     graph.initializer.extend(weights)
     return len({after.input[0] for _, after in pairs} or quantizers), reason
 
 
 def _require_pairs(path: str, graph: Any, quantizers: Mapping[str, Any]) -> None:
-    """Raise if a node other than a DequantizeLinear reads what a QuantizeLinear made."""
+    """Raise if another node than a DequantizeLinear reads what a QuantizeLinear made."""
     others = {item.name for item in graph.output}
     others.update(*(read_names(node) for node in graph.node if node.op_type != _DEQUANTIZE))
     if found := sorted(others & quantizers.keys()):

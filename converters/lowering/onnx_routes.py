@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from edgeq.children.serving import CallError, first_line
+from edgeq.converters.lowering import onnx_graph
 
 HINT = "-v shows its own output; a PyTorch model can be saved with torch.export.save instead."
 
@@ -22,14 +22,16 @@ def convert(source: str, folder: Path, kept: list[str]) -> Path:
     Raises:
         CallError: onnx2tf refused the model.
     """
+    import onnx
     import onnx2tf
 
     folder.mkdir()
-    # onnx2tf writes into its source; this process cannot write into the working folder.
-    copy = shutil.copyfile(source, folder / "model.onnx")
+    model, copy = onnx.load(source), str(folder / "model.onnx")
+    onnx_graph.reshape_statically(model)
+    onnx.save(model, copy)
     try:
         onnx2tf.convert(
-            input_onnx_file_path=str(copy),
+            input_onnx_file_path=copy,
             output_folder_path=str(folder / "made"),
             not_use_onnxsim=True,  # `onnxsim_child.py` did it; onnx2tf would start a program
             copy_onnx_input_output_names_to_tflite=True,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,14 +23,18 @@ from tensorflow.python.framework import convert_to_constants
 from edgeq.children.serving import NO_MESSAGE
 from edgeq.converters.graph import finite_weights
 from edgeq.converters.graph.marked_lstm import replace_markers
-from edgeq.converters.lowering import float32
+from edgeq.converters.lowering import expressions, float32, preprocessing_layers, sign_bits
 from edgeq.converters.lowering.lstm_layers import marked
+from edgeq.converters.lowering.rebuilding import rebuild
+from edgeq.converters.lowering.recurrent_layers import (
+    refuse_states,
+    unrolled,
+    without_dropout,
+)
 from edgeq.converters.lowering.size_limits import require_small_tensors
 from edgeq.converters.lowering.wrapping import Arrays, Loaded, explain_call
 from edgeq.errors import EdgeqError, LoweringError
 from edgeq.values import TensorSpec
-
-_GPU_KERNEL = "_could_use_gpu_kernel"  # of tf_keras' layers, which then keep their loop
 
 
 def fix_shapes(
@@ -57,12 +61,14 @@ class Traced:
     """A traced model.
 
     Attributes:
+        loaded: the model.
         concrete: the function.
         unrolled: names of recurrent layers that were unrolled.
         fused: names of LSTM layers that become one operator each.
         other_dtypes: float dtypes of the model that became float32.
     """
 
+    loaded: Loaded
     concrete: Any
     unrolled: tuple[str, ...]
     fused: tuple[str, ...] = ()
@@ -85,6 +91,7 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) 
         LoweringError: the model refuses these shapes, its code needs values of tensors, or a tensor
             is larger than 2 GiB.
     """
+    preprocessing_layers.require_numbers(loaded)
     signature = [
         tf.TensorSpec(
             [None if size == -1 else size for size in spec.shape],
@@ -94,7 +101,12 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) 
         )
         for index, spec in enumerate(inputs)
     ]
-    with marked(loaded.layers if fuses else ()) as fused, _unrolled(loaded.layers) as names:
+    refuse_states(loaded.layers)
+    with (
+        marked(loaded.layers if fuses else ()) as fused,
+        unrolled(loaded.layers) as names,
+        without_dropout(loaded.layers),
+    ):
         try:
             concrete = _trace(loaded, signature)
         except LoweringError:
@@ -109,8 +121,10 @@ def trace(loaded: Loaded, inputs: Sequence[TensorSpec], *, fuses: bool = False) 
     other_dtypes = float32.find_other_dtypes(concrete)
     if other_dtypes:
         concrete = float32.read_in_float32(concrete)
-    unrolled = tuple(name for name in names if name not in fused)
-    return Traced(concrete, unrolled, tuple(fused), other_dtypes)
+    if sign_bits.reads_sign_bits(concrete):
+        concrete = rebuild(concrete, sign_bits.compare_signs)
+    steps = tuple(name for name in names if name not in fused)
+    return Traced(loaded, concrete, steps, tuple(fused), other_dtypes)
 
 
 def _trace(loaded: Loaded, signature: list[Any]) -> Any:
@@ -123,36 +137,42 @@ def _trace(loaded: Loaded, signature: list[Any]) -> Any:
         raise explain_call(error, [spec.shape for spec in signature]) from error
 
 
-@contextlib.contextmanager
-def _unrolled(layers: Sequence[Any]) -> Iterator[tuple[str, ...]]:
-    """Unroll recurrent layers while tracing: TensorFlow Lite's quantizer cannot enter a loop."""
-    loops = [layer for layer in layers if getattr(layer, "unroll", None) is False]
-    kernels = [layer for layer in loops if getattr(layer, _GPU_KERNEL, False)]
-    for layer in loops:
-        layer.unroll = True
-    for layer in kernels:
-        setattr(layer, _GPU_KERNEL, False)
-    try:
-        yield tuple(layer.name for layer in loops)
-    finally:
-        for layer in loops:
-            layer.unroll = False
-        for layer in kernels:
-            setattr(layer, _GPU_KERNEL, True)
-
-
 def lower(traced: Traced) -> bytes:
     """Convert a traced model to a float `.tflite`.
 
     Raises:
         LoweringError: TensorFlow Lite does not have some operators.
     """
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.concrete])
+    try:
+        return _convert(traced.concrete, traced.fused)
+    except MissingOperatorsError as error:
+        if preprocessing_layers.is_preprocessing(traced.loaded, frozenset(error.names)):
+            raise preprocessing_layers.explain(traced.loaded, error.message.rstrip(".")) from error
+        known = expressions.KNOWN.intersection(error.names)
+        if not known:
+            raise
+        return _convert(rebuild(traced.concrete, expressions.express(known)), traced.fused)
+
+
+def _convert(concrete: Any, fused: Sequence[str]) -> bytes:
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
     with _interface_only():
-        if not traced.fused:
+        if not fused:
             return run_converter(converter)
         converter.allow_custom_ops = True
         return replace_markers(run_converter(converter))
+
+
+class MissingOperatorsError(LoweringError):
+    """TensorFlow Lite does not have some operators.
+
+    Attributes:
+        names: of TensorFlow.
+        kind: what it is to the parent process.
+    """
+
+    names: Collection[str] = ()
+    kind = LoweringError.__name__
 
 
 @contextlib.contextmanager
@@ -199,19 +219,22 @@ def run_converter(converter: Any) -> bytes:
         if listed:
             names |= {name.strip() for name in listed.group(1).split(",")}
         if names:
-            raise LoweringError(
+            missing = MissingOperatorsError(
                 f"TensorFlow Lite has no operator for: {', '.join(sorted(names))}.",
                 hint=_CUT_CHOOSING
                 if any("NonMaxSuppression" in name for name in names)
                 else "Express them with supported layers, or remove them from the exported model.",
                 details=text,
-            ) from error
+            )
+            missing.names = names
+            raise missing from error
         changing = re.search(r"node (\S+)/AssignVariableOp", text)
         if changing:
             raise LoweringError(
                 f"AssignVariableOp in {changing.group(1)!r} changes a variable in each inference, "
                 "which is lost in a .tflite.",
-                hint="Random layers and stateful=True keep such a state: leave them out.",
+                hint="Random layers and stateful=True keep such a state: leave them out. In a "
+                ".keras file, augmentation is off.",
                 details=text,
             ) from error
         first = next((line.strip() for line in text.splitlines() if line.strip()), NO_MESSAGE)

@@ -80,8 +80,8 @@ def _wrap_undeclared(model: Any, framework: str, notes: tuple[str, ...]) -> Load
     ]
     if len(required) > 1:
         raise LoweringError(
-            f"Model {model.name!r} declares no inputs, and Keras stores no shapes of what its call "
-            f"takes: {', '.join(required)}.",
+            f"Model {model.name!r} declares no inputs, and its call takes {', '.join(required)}; "
+            "Keras stores shapes of the first one only.",
             hint="Take one dict: def call(self, inputs), with inputs['NAME'] for each tensor. Or "
             "save keras.Model(inputs, model(*inputs)) with a keras.Input for each.",
         )

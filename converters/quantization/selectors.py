@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from edgeq.converters.writer.precisions import inner_names, narrow_layers
+from edgeq.converters.writer.precisions import inner_names, narrow_layers, recurrent_names
 from edgeq.errors import UsageError
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import shared_tree
@@ -23,11 +23,13 @@ class WideEnds:
         operators: names of their first outputs.
         inputs: names of the inputs that stay float32.
         outputs: names of the outputs that stay float32.
+        int16: names of operators that lead from such an input to layers in INT16, in INT16, too.
     """
 
     operators: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    int16: tuple[str, ...] = ()
 
 
 NOT_WIDE = WideEnds()
@@ -42,12 +44,14 @@ class Mix:
         int16: those with INT16 activations.
         int4: those with INT8 activations and INT4 weights.
         wide: those at the ends that stay float, with their inputs and outputs.
+        recurrent: "int16" or "int8" activations inside unrolled recurrent layers.
     """
 
     keep_float: tuple[str, ...] = ()
     int16: tuple[str, ...] = ()
     int4: tuple[str, ...] = ()
     wide: WideEnds = NOT_WIDE
+    recurrent: str = "int16"
 
 
 NO_MIX = Mix()
@@ -92,13 +96,19 @@ def select_mix(
 
 
 def with_inner(content: bytes, mix: Mix) -> Mix:
-    """The mix of an INT8 model with the inside of its normalizations in INT16.
+    """The mix of an INT8 model with what loses most in INT8 in INT16.
+
+    That is the inside of normalizations, and that of unrolled recurrent layers, in which errors add
+    up from step to step.
 
     Args:
         content: the float flatbuffer.
     """
-    names = inner_names(shared_tree(content, "the float model"))
-    known = {*mix.keep_float, *mix.int16, *mix.wide.operators}
+    tree = shared_tree(content, "the float model")
+    names = inner_names(tree)
+    if mix.recurrent == "int16":
+        names += recurrent_names(tree)
+    known = {*mix.keep_float, *mix.int16, *mix.int4, *mix.wide.operators}
     return replace(mix, int16=(*mix.int16, *(name for name in names if name not in known)))
 
 

@@ -62,6 +62,7 @@ REWRITES: tuple[Rewrite, ...] = (
     ("CAST of booleans as SELECT_V2", conditions.select_ones),
     ("EMBEDDING_LOOKUP as GATHER", conditions.gather_embeddings),
     ("wrapping of negative indices removed", conditions.drop_index_wrapping),
+    ("float input as int32 indices", conditions.take_indices),
     ("mask constants made milder", masks.soften_masks),
     ("paddings of MAX_POOL_2D made milder", pool_padding.soften_paddings),
     ("activation fused into the operator before", simplifying.fuse_activations),

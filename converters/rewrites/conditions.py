@@ -175,6 +175,52 @@ def drop_index_wrapping(editor: Editor) -> int:
     return done
 
 
+def take_indices(editor: Editor) -> int:
+    """Make an int32 input of a float input whose values are indices of tables.
+
+    Keras casts them, so that `keras.Input((length,))` before an `Embedding` is float32. INT8 has
+    256 values for them; an int32 input keeps them all.
+    """
+    done = 0
+    for index in sorted(editor.model_inputs - editor.model_outputs if editor.number == 0 else ()):
+        readers = list(dict.fromkeys(editor.readers(index)))
+        casts = [reader for reader in readers if _makes_indices(editor, reader)]
+        others = [reader for reader in readers if reader not in casts]
+        is_index = editor.dtype(index) == "float32" and casts
+        if not is_index or any(editor.kind(reader) not in TURNED for reader in others):
+            continue
+        codes = flatbuffer.schema().TensorType
+        if others:  # `compare_integers` takes the CAST away
+            number = editor.new_like(index)
+            options = flatbuffer.schema().CastOptionsT()
+            options.inDataType, options.outDataType = codes.INT32, codes.FLOAT32
+            editor.insert(others[0], "CAST", [index], [number], options=options)
+            for reader in others:
+                editor.replace_input(reader, index, number)
+        editor.tensor(index).type = codes.INT32
+        for cast in casts:
+            editor.replace(editor.outputs(cast)[0], index)
+        done += 1
+    return done
+
+
+def _makes_indices(editor: Editor, operator: Any) -> bool:
+    """Whether a CAST gives int32 that only tables are read with."""
+    if editor.kind(operator) != "CAST":
+        return False
+    (result,) = editor.outputs(operator)
+    readers = editor.readers(result)
+    return (
+        editor.dtype(result) == "int32"
+        and result not in editor.model_outputs
+        and bool(readers)
+        and all(
+            editor.kind(reader) == "GATHER" and editor.inputs(reader)[0] != result
+            for reader in readers
+        )
+    )
+
+
 def _reads_rows(editor: Editor, reader: Any, index: int, rows: float | None) -> bool:
     """Whether an operator reads a table with this number of rows at these indices."""
     inputs = editor.inputs(reader)[:2]

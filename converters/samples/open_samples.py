@@ -208,7 +208,7 @@ def find_inputs(
         DataError: the data is missing, unreadable or empty, or its names are not the inputs'.
     """
     row = next(iter(_open_source(source, inputs, ()).read((0,))))
-    # Any size is possible, so that resize= may choose one; the channels stay.
+    # Any size is possible, so that resize= may choose one; it does not change the channels.
     free = [
         replace(spec, shape=(*[-1] * array.ndim, *(spec.shape or array.shape)[-1:]))
         for spec in inputs

@@ -37,11 +37,15 @@ class Operand:
         form: of the computed tensor.
         tensor: its index in the integer model; None for a constant.
         values: of the constant, in real units.
+        is_clipped: whether a constant beyond the range is as the lowest or highest value, which is
+            what becomes of the values of an input. Its range keeps them free for such a constant
+            (`edgeq.conversion.input_ranges.find_mask_limits`).
     """
 
     form: Affine
     tensor: int | None
     values: NDArray[Any] | None = None
+    is_clipped: bool = False
 
 
 def compare(tree: Any, graph: Any, operator: Any, kind: str, pair: Sequence[Operand]) -> list[Any]:
@@ -61,6 +65,9 @@ def compare(tree: Any, graph: Any, operator: Any, kind: str, pair: Sequence[Oper
         name = f"{stem}/{number}"
         if item.values is not None:
             steps = _steps(item.values, item.form, TURNED[kind] if number == 0 else kind)
+            if item.is_clipped and kind in EQUALITY:
+                ends = np.iinfo(item.form.dtype)
+                steps = np.clip(steps, ends.min, ends.max)
             inputs.append(flatbuffer.add_constant(tree, graph, name, steps))
             continue
         assert item.tensor is not None

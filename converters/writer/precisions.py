@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from edgeq.converters.graph.recurrence import find_recurrent
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.rewrites.normalization import find_inner
 from edgeq.converters.rewrites.tables import Table, find_replaced, find_tables
@@ -147,6 +148,17 @@ def inner_names(tree: Any) -> tuple[str, ...]:
     operators = tree.subgraphs[0].operators
     return tuple(
         name_of(tree, operators[place]) for place in sorted(find_inner(Editor(tree)).operators)
+    )
+
+
+def recurrent_names(tree: Any) -> tuple[str, ...]:
+    """Names of the operators of unrolled recurrent layers that can have INT16 activations."""
+    operators = tree.subgraphs[0].operators
+    in_tables = {place for table in choose_tables(tree, "int8") for place in table.operators}
+    return tuple(
+        name_of(tree, operators[place])
+        for place in sorted(find_recurrent(tree) - in_tables)
+        if _takes(tree, operators[place], flatbuffer.operator_name(tree, operators[place]), "int16")
     )
 
 

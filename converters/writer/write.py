@@ -332,7 +332,8 @@ class _Run:
                 found.append(comparisons.Operand(form, new.read(index, form)))
             else:
                 values = flatbuffer.constant(self._source, self._graph.tensors[index])
-                found.append(comparisons.Operand(form, None, values))
+                is_input = known in flatbuffer.indices(self._graph.inputs)
+                found.append(comparisons.Operand(form, None, values, is_input))
         made = comparisons.compare(new.tree, new.graph, operator, self._names[place], found)
         new.graph.operators += made
 

@@ -49,7 +49,13 @@ def adapt(model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Pa
         require_finite_constants(shared_tree(made.content, model.source.path))  # unpacked ones
         path = folder / "rewritten.tflite"
         path.write_bytes(made.content)
-        model = replace(model, file=storage.refer(path), rewrites=(*model.rewrites, *made.names))
+        tree = shared_tree(made.content, model.source.path)
+        model = replace(
+            model,
+            file=storage.refer(path),
+            rewrites=(*model.rewrites, *made.names),
+            inputs=flatbuffer.interface(tree)[0],  # one that holds indices may become int32
+        )
     if options.split_outputs:
         model = _split_outputs(model, made.content, folder)
     content = Path(model.file.path).read_bytes()

@@ -22,7 +22,9 @@ from edgeq.converters.rewrites.outputs.cutting import cut_outputs
 from edgeq.converters.samples import lint
 from edgeq.errors import DataError
 from edgeq.files import storage
+from edgeq.tflite import flatbuffer
 from edgeq.tflite.joined_outputs import join_outputs, join_specs
+from edgeq.tflite.model_file import read_model
 from edgeq.values import FloatModel, Issue
 
 HINT_SAMPLES = 16  # enough for a mean and a spread per channel
@@ -153,15 +155,17 @@ def _ask_source(
     if reader is None:
         if not model.rewrites:
             return None, ()
+        own = flatbuffer.interface(read_model(Path(model.source.path)).tree)[0]
+        fed = ({spec.name: row[spec.name].astype(spec.dtype) for spec in own} for row in first)
         outputs = join_specs(model.outputs, model.joins)
         folder = job.folder / "source"
         folder.mkdir()
-        source = replace(model, file=model.source, outputs=outputs, joins=())
+        source = replace(model, file=model.source, inputs=own, outputs=outputs, joins=())
         if job.options.outputs:
             path = folder / "cut.tflite"
             path.write_bytes(cut_outputs(Path(model.source.path).read_bytes(), job.options.outputs))
             source = replace(source, file=storage.refer(path))
-        before = calibrate.run_float_model(source, iter(first), folder, CHECK_SAMPLES, "nothing")
+        before = calibrate.run_float_model(source, fed, folder, CHECK_SAMPLES, "nothing")
         return before.outputs, ()
     inputs = calibrate.first_inputs(iter(first), model.inputs, CHECK_SAMPLES)
     # A model that was cut off has other outputs: the whole one was checked, see `prepare`.

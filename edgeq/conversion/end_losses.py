@@ -16,6 +16,7 @@ from edgeq.accuracy.paired_runs import run_pairs
 from edgeq.accuracy.parts import PartMeter
 from edgeq.accuracy.quality_meter import QualityMeter
 from edgeq.conversion.calibration_pass import KEPT_SAMPLES
+from edgeq.conversion.input_ranges import find_mask_limits
 from edgeq.conversion.plan import Job, SamplePlan, choose_mix
 from edgeq.conversion.range_candidates import CalibratedModel, range_sets
 from edgeq.converters.calibration.calibrate import FloatRun
@@ -78,6 +79,21 @@ class Front:
     loss: Loss = (np.inf, "")
 
 
+@dataclass(frozen=True)
+class FineInputs:
+    """Inputs that layers in INT16 should get in INT16, too.
+
+    Attributes:
+        names: of the inputs.
+        places: operators that only arrange values between them and the layers.
+        loss: if the inputs are INT8.
+    """
+
+    names: tuple[str, ...] = ()
+    places: frozenset[int] = frozenset()
+    loss: Loss = (np.inf, "")
+
+
 class EndLosses:
     """Measures the ends of one float model."""
 
@@ -90,10 +106,11 @@ class EndLosses:
         graph = self._tree.subgraphs[0]
         mix = choose_mix(job, model)
         self._selected = {*mix.keep_float, *mix.int16, *mix.int4}
+        self._int16 = frozenset(mix.int16)
         self.names = [name_of(self._tree, operator) for operator in graph.operators]
         self.ends = Ends(self._tree, _barred(self._tree, mix))
         self.inputs = flatbuffer.indices(graph.inputs)
-        item = CalibratedModel(model, run, False, {})
+        item = CalibratedModel(model, run, False, find_mask_limits(model, plan))
         self._ranges = range_sets(job.scheme, item, ("minmax",), (), [])[0]
         self._spans = {item.index: (item.minimum, item.maximum) for item in self._ranges.tensors}
         self.outputs = {
@@ -239,7 +256,7 @@ class EndLosses:
         """Find the fewest operators in front of the first layers that save ruined outputs."""
         fronts = [self.ends.front(level) for level in LEVELS[1:]]
         fronts = list(dict.fromkeys(front for front in fronts if front))
-        if not fronts or not self._has_unlike_features():
+        if not fronts or not self._unlike_inputs():
             return Front()
         outputs = frozenset(spec.name for spec in self.model.outputs)
         files = [self._write(fronts[-1], real_outputs=outputs), *map(self._round_behind, fronts)]
@@ -251,10 +268,44 @@ class EndLosses:
             return Front()
         return Front(fronts[level - 1], min(losses[number] for number in ruined))
 
-    def _has_unlike_features(self) -> bool:
-        """Return whether the step of an input is too large for one of its features."""
+    def find_fine_inputs(self) -> FineInputs:
+        """Find the inputs whose INT8 step ruins outputs, and whose first layers are in INT16."""
+        found: dict[str, frozenset[int]] = {}
+        for spec, index in zip(self.model.inputs, self.inputs, strict=True):
+            way = self._way_to_int16(index)
+            if way is not None and self._unlike_inputs(spec.name):
+                found[spec.name] = way
+        if not found:
+            return FineInputs()
+        content = self._content
+        for spec, index in zip(self.model.inputs, self.inputs, strict=True):
+            if spec.name in found:
+                content = round_input(content, index, self._spans[index])
+        (losses,) = self._run_files([content])
+        least = min(losses.values(), default=(np.inf, ""))
+        if least[0] >= RUINED_DB:
+            return FineInputs()
+        return FineInputs(tuple(found), frozenset().union(*found.values()), least)
+
+    def _way_to_int16(self, index: int) -> frozenset[int] | None:
+        """Return what arranges an input for layers in INT16; None if others read it."""
+        found: set[int] = set()
+        waiting = [index] if index in self._spans else []
+        while waiting:
+            for place in self.ends.readers[waiting.pop()]:
+                if self.names[place] in self._int16 or place in found:
+                    continue
+                kind = self.ends.kinds[place]
+                if kind not in ARRANGING or not kernels.takes(kind, "int16"):
+                    return None
+                found.add(place)
+                waiting += self.ends.makes(place)
+        return frozenset(found) if self.ends.readers[index] else None
+
+    def _unlike_inputs(self, *names: str) -> bool:
+        """Return whether the step of an input, of any or of these, is too large for a feature."""
         for spec in self.model.inputs:
-            if spec.dtype == "float32" and spec.shape:
+            if spec.dtype == "float32" and spec.shape and spec.name in (names or (spec.name,)):
                 samples = self._samples.iterate(self._used)
                 values = np.stack([sample.inputs[spec.name] for sample in samples])
                 if find_units(values, RUINED_DB) is not None:

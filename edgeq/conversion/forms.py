@@ -13,6 +13,7 @@ from pathlib import Path
 
 from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_again
+from edgeq.conversion.input_ranges import find_mask_limits
 from edgeq.conversion.plan import Job, SamplePlan, select_options
 from edgeq.conversion.range_candidates import CalibratedModel, choose_judges, make_candidates
 from edgeq.conversion.scoring import Scorer
@@ -25,7 +26,7 @@ from edgeq.values import ConvertOptions, FloatModel, Issue
 from edgeq.values.schemes import Scheme
 
 FUSED, UNROLLED = "fused", "unrolled"
-_CLEARLY_DB = 0.5
+_CLEARLY_DB = 3.0
 
 
 def lower_forms(
@@ -118,7 +119,7 @@ def choose_form(
     unrolled = lower.check(unrolled, run.outputs, other.outputs)
     scores = []
     for model, own in ((fused, run), (unrolled, other)):
-        calibrated = CalibratedModel(model, own, False, {})
+        calibrated = CalibratedModel(model, own, False, find_mask_limits(model, plan))
         (file,) = make_candidates(job, [calibrated], ("minmax",), (), [])
         judges = choose_judges(job, model, plan)
         scores += Scorer(job, model, plan, own, judges).score([file.content])

@@ -9,9 +9,12 @@ outputs come closer to the float model's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.conversion.scoring import Scorer
@@ -19,6 +22,7 @@ from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.input_rounding import round_input
 from edgeq.converters.calibration.saturation import Limit
 from edgeq.converters.calibration.statistics import choose_ranges, make_ranges
+from edgeq.converters.writer.comparisons import EQUALITY
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer
@@ -29,6 +33,7 @@ _FACTORS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2)
 _USED = 0.75  # share of the range that 99 % of the values fill; images fill more
 _ENOUGH_DB = 40.0  # an input whose rounding costs less than this needs no other range
 _LEAST_GAIN_DB = 2.0
+_STEPS = 253  # of the INT8 values, without one at each end
 _ALIKE_DB = 0.2  # the wider of two ranges is used unless the other is better by more
 
 Score = Callable[[Sequence[bytes]], list[float]]
@@ -40,6 +45,7 @@ def choose_input_limits(
     plan: SamplePlan,
     run: FloatRun,
     judges: Sequence[int],
+    known: Collection[str],
     issues: list[Issue],
 ) -> dict[str, Limit]:
     """Return narrower ranges, by tensor name, for the inputs where they improve the outputs.
@@ -47,6 +53,7 @@ def choose_input_limits(
     Args:
         run: the float model's calibration pass.
         judges: indices of the samples to run.
+        known: inputs with ranges from `find_mask_limits`, which they keep.
         issues: receives a note for each.
     """
     content = Path(model.file.path).read_bytes()
@@ -59,10 +66,13 @@ def choose_input_limits(
         return {}  # too few values to call any rare
     found: dict[str, Limit] = {}
     scorer: Scorer | None = None
-    for index in flatbuffer.indices(read_model(Path(model.file.path)).tree.subgraphs[0].inputs):
-        if index not in ranges:
-            continue  # integers
+    graph = read_model(Path(model.file.path)).tree.subgraphs[0]
+    for spec, index in zip(model.inputs, flatbuffer.indices(graph.inputs), strict=True):
+        if index not in ranges or spec.name in job.wide.inputs:
+            continue  # integers, or not INT8
         item = ranges[index]
+        if item.name in known:
+            continue
         whole = min(item.minimum, 0.0), max(item.maximum, 0.0)
         used = max(core[index].maximum, 0.0) - min(core[index].minimum, 0.0)
         if used >= _USED * (whole[1] - whole[0]):
@@ -80,6 +90,53 @@ def choose_input_limits(
             continue
         found[item.name] = limit
         issues.append(_note(item.name, whole, limit, after - before))
+    return found
+
+
+def find_mask_limits(model: FloatModel, plan: SamplePlan) -> dict[str, Limit]:
+    """Return the ranges of inputs without the values that only mark masked steps, by tensor name.
+
+    Keras' Masking compares its input with such a value, such as -999. In a range that reaches to
+    it, all others share a few steps. A range that ends one step beyond them keeps it apart: its
+    lowest or highest integer then stands for the value, and for nothing else.
+
+    Args:
+        model: the float model; only inputs that it compares itself count.
+    """
+    if plan.samples is None:
+        return {}
+    tree = read_model(Path(model.file.path)).tree
+    graph, found = tree.subgraphs[0], {}
+    for spec, index in zip(model.inputs, flatbuffer.indices(graph.inputs), strict=True):
+        marks = _find_marks(tree, graph, index) if spec.dtype == "float32" else set()
+        if not marks:
+            continue
+        low = high = 0.0
+        for sample in plan.samples.iterate(plan.chosen):
+            values = sample.inputs[spec.name]
+            real = values[~np.isin(values, list(marks))]
+            low, high = min(low, real.min(initial=0)), max(high, real.max(initial=0))
+        step = (high - low) / _STEPS
+        lower = low - step if min(marks) < low else low
+        higher = high + step if max(marks) > high else high
+        if (lower, higher) != (low, high):
+            found[flatbuffer.tensor_name(graph, index)] = float(lower), float(higher)
+    return found
+
+
+def _find_marks(tree: Any, graph: Any, index: int) -> set[float]:
+    """Return the constants that a tensor is compared with for equality."""
+    found = set()
+    for operator in graph.operators:
+        read = flatbuffer.indices(operator.inputs)
+        if index in read and flatbuffer.operator_name(tree, operator) in EQUALITY:
+            others = [graph.tensors[other] for other in read if other != index]
+            found |= {
+                float(flatbuffer.constant(tree, other).item())
+                for other in others
+                if flatbuffer.is_constant(tree, other)
+                and flatbuffer.constant(tree, other).size == 1
+            }
     return found
 
 
@@ -117,7 +174,7 @@ def _scaled(limit: Limit, side: int, factor: float) -> Limit:
 
 
 def cut_inputs(ranges: Ranges, limits: Mapping[str, Limit]) -> Ranges:
-    """Cut the ranges of inputs at the limits from `choose_input_limits`."""
+    """Cut the ranges of inputs at the limits from the functions above."""
     tensors = tuple(
         replace(
             item,

@@ -25,7 +25,7 @@ from edgeq.issues import make_issue
 from edgeq.metrics.catalogue import check_metric
 from edgeq.metrics.decoding import parse_decoding
 from edgeq.progress import OnProgress
-from edgeq.values import ConvertOptions, FloatModel, Issue, Preprocessing
+from edgeq.values import RECURRENT_DTYPES, ConvertOptions, FloatModel, Issue, Preprocessing
 from edgeq.values.schemes import SCHEMES, Scheme
 
 CHECK_SAMPLES = 4  # enough to tell two functions apart, few enough to cost nothing
@@ -129,7 +129,7 @@ def _is_same_data(samples: Samples, test: Samples) -> bool:
 def choose_mix(job: Job, model: FloatModel) -> Mix:
     """Return the operators of a float model that are not INT8: the options', and the ends'."""
     mix = select_options(Path(model.file.path).read_bytes(), job.options)
-    return replace(mix, wide=job.wide)
+    return replace(mix, wide=job.wide, int16=(*mix.int16, *job.wide.int16))
 
 
 def select_options(content: bytes, options: ConvertOptions) -> Mix:
@@ -142,12 +142,19 @@ def select_options(content: bytes, options: ConvertOptions) -> Mix:
         content: the float flatbuffer.
 
     Raises:
-        UsageError: a selector matches no operator, or two contradict each other.
+        UsageError: a selector matches no operator, two contradict each other, or
+            `options.recurrent` is unknown.
     """
+    if options.recurrent not in RECURRENT_DTYPES:
+        raise UsageError(
+            f"Unknown dtype {options.recurrent!r} inside recurrent layers; use one of "
+            f"{', '.join(RECURRENT_DTYPES)}."
+        )
     given = (options.keep_float, options.int16, options.int4)
     mix = NO_MIX
     if any(given) or options.weights != "int8":
         mix = select_mix(content, *given, options.weights)
+    mix = replace(mix, recurrent=options.recurrent)
     is_int8 = SCHEMES[options.scheme].activations == "int8" and options.calibrator != "tflite"
     return with_inner(content, mix) if is_int8 else mix
 

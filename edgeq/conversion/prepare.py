@@ -14,7 +14,14 @@ from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_float
 from edgeq.conversion.file_metadata import Carried
 from edgeq.conversion.forms import choose_form, lower_forms
-from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan, plan_samples, select_options
+from edgeq.conversion.plan import (
+    CHECK_SAMPLES,
+    Job,
+    SamplePlan,
+    choose_mix,
+    plan_samples,
+    select_options,
+)
 from edgeq.conversion.wide_ends import keep_ends_wide
 from edgeq.converters.calibration.calibrate import (
     FloatRun,
@@ -29,7 +36,7 @@ from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader, FindInputs, Reader
 from edgeq.converters.samples.open_samples import find_inputs
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
-from edgeq.converters.writer.precisions import name_of
+from edgeq.converters.writer.precisions import name_of, recurrent_names
 from edgeq.device_runners.devices.kept_agent import KeptAgent
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
@@ -121,6 +128,7 @@ def prepare(
     if len(forms) > 1:
         run, float_model = choose_form(job, plan, run, (float_model, *forms[1:]), issues)
     job, float_model, run = keep_ends_wide(job, float_model, plan, run, issues)
+    issues += _wide_steps(job, float_model)
     texts = tuple(format_preprocessing(item) for item in declared)
     decoding = None if options.decode is None else show_decoding(parse_decoding(options.decode))
     return Prepared(job, float_model, texts, decoding, plan, run, issues)
@@ -187,6 +195,22 @@ def _unfolded(model: FloatModel) -> list[Issue]:
         "they cost time and accuracy"
     )
     return [make_issue("convert.unfolded", message)]
+
+
+def _wide_steps(job: Job, model: FloatModel) -> list[Issue]:
+    """Return the note that recurrent layers have INT16 inside."""
+    chosen = set(choose_mix(job, model).int16)
+    if not chosen:
+        return []
+    tree = read_model(Path(model.file.path)).tree
+    count = len(chosen & set(recurrent_names(tree)))
+    if not count or job.scheme.activations != "int8":
+        return []
+    message = (
+        f"{count} operators inside recurrent layers have INT16 activations, because errors add up "
+        "from step to step; --recurrent int8 is faster with XNNPACK, and less accurate"
+    )
+    return [make_issue("convert.recurrent", message)]
 
 
 def warn_of_int4(model: FloatModel, narrow: Collection[str]) -> list[Issue]:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from edgeq.conversion.calibration_pass import feed
-from edgeq.conversion.input_ranges import choose_input_limits, cut_inputs
+from edgeq.conversion.input_ranges import choose_input_limits, cut_inputs, find_mask_limits
 from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan, choose_mix
 from edgeq.converters.calibration import calibrate, equalization
 from edgeq.converters.calibration.calibrate import FloatRun
@@ -140,9 +140,10 @@ def calibrated_models(
     Args:
         issues: receives notes about their inputs.
     """
-    limits: Mapping[str, Limit] = {}
+    limits = find_mask_limits(model, plan)
     if len(choose_statistics(job, model, plan)) > 1:
-        limits = choose_input_limits(job, model, plan, run, choose_judges(job, model, plan), issues)
+        judges = choose_judges(job, model, plan)
+        limits |= choose_input_limits(job, model, plan, run, judges, limits, issues)
     plain = CalibratedModel(model, run, False, limits)
     if "equalize" not in names:
         return (plain,)

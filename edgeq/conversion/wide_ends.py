@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeq.conversion.calibration_pass import run_again, why_stock
-from edgeq.conversion.end_losses import EndLosses, Front, Loss, Tail
+from edgeq.conversion.end_losses import EndLosses, FineInputs, Front, Loss, Tail
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.channel_scales import Units, split_units
@@ -62,7 +62,9 @@ def keep_ends_wide(
         if len(found.left) < len(tail.left):
             model, run, measured = changed, again, other
             tail = replace(found, losses=losses)
-    wide = _decide(measured, tail, measured.find_front(), issues)
+    front = measured.find_front()
+    fine = FineInputs() if front.places else measured.find_fine_inputs()
+    wide = _decide(measured, tail, front, fine, issues)
     return replace(job, wide=wide), model, run
 
 
@@ -77,11 +79,13 @@ def _split_layers(
     return lower.check(changed, run.outputs, again.outputs), again
 
 
-def _decide(own: EndLosses, tail: Tail, front: Front, issues: list[Issue]) -> WideEnds:
+def _decide(
+    own: EndLosses, tail: Tail, front: Front, fine: FineInputs, issues: list[Issue]
+) -> WideEnds:
     """Return what stays in float, and report it."""
     io = own.job.options.io
     if io not in (None, "float32"):
-        issues += _refuse(own, tail, front, io)
+        issues += _refuse(own, tail, front, fine, io)
         return NOT_WIDE
     inputs, outputs = _names_of_inputs(own, front), []
     for number, index in own.outputs.items():
@@ -101,11 +105,19 @@ def _decide(own: EndLosses, tail: Tail, front: Front, issues: list[Issue]) -> Wi
             f"{_stay(own, front.places, 'in front of the first layers with weights')}"
         )
         issues.append(make_issue("convert.wide_inputs", message))
+    if fine.names:
+        message = (
+            f"input {', '.join(map(repr, fine.names))} is float32, because its features have "
+            f"unlike ranges, and INT8 would leave {_shown(fine.loss)}: the first layers get it in "
+            "INT16"
+        )
+        issues.append(make_issue("convert.wide_inputs", message))
     operators = tuple(own.names[place] for place in sorted(tail.places | front.places))
-    return WideEnds(operators, tuple(inputs), tuple(outputs))
+    int16 = tuple(own.names[place] for place in sorted(fine.places))
+    return WideEnds(operators, (*inputs, *fine.names), tuple(outputs), int16)
 
 
-def _refuse(own: EndLosses, tail: Tail, front: Front, io: str) -> Iterator[Issue]:
+def _refuse(own: EndLosses, tail: Tail, front: Front, fine: FineInputs, io: str) -> Iterator[Issue]:
     """Yield warnings about what is lost because `--io` was given."""
     for number in sorted(tail.ruined):
         message = (
@@ -116,12 +128,12 @@ def _refuse(own: EndLosses, tail: Tail, front: Front, io: str) -> Iterator[Issue
         if "CONCATENATION" in {own.ends.kinds[place] for place in behind}:
             message += "; with --split-outputs, its parts are outputs with their own steps"
         yield make_issue("convert.narrow_outputs", message)
-    if front.places:
-        names = ", ".join(map(repr, _names_of_inputs(own, front)))
+    if front.places or fine.names:
+        names = ", ".join(map(repr, (*_names_of_inputs(own, front), *fine.names)))
         message = (
             f"input {names} is {io}, as --io {io} requests, and its step alone leaves "
-            f"{_shown(front.loss)}, because its features have unlike ranges; without --io, it "
-            "is float32"
+            f"{_shown(min(front.loss, fine.loss))}, because its features have unlike ranges; "
+            "without --io, it is float32"
         )
         yield make_issue("convert.narrow_inputs", message)
 

@@ -16,7 +16,15 @@ from edgeq.gating.policy import read_number
 from edgeq.metrics.catalogue import check_metric
 from edgeq.metrics.decoding import parse_decoding
 from edgeq.packaging.targets import NAMES as TARGETS
-from edgeq.values import CALIBRATORS, EFFORTS, LAYOUTS, LSTM_FORMS, OBJECTIVES, WEIGHTS
+from edgeq.values import (
+    CALIBRATORS,
+    EFFORTS,
+    LAYOUTS,
+    LSTM_FORMS,
+    OBJECTIVES,
+    RECURRENT_DTYPES,
+    WEIGHTS,
+)
 from edgeq.values.schemes import IO_DTYPES, SCHEMES
 
 # From a value of the file to one of Python; ValueError says what was expected, UsageError all.
@@ -150,6 +158,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "weights": Key(_one_of(WEIGHTS), '"int4"', "weights"),
         "int4": Key(_selectors("int4"), '["type:FULLY_CONNECTED"]', "int4"),
         "lstm": Key(_one_of(LSTM_FORMS), '"unrolled"', "lstm"),
+        "recurrent": Key(_one_of(RECURRENT_DTYPES), '"int8"', "recurrent"),
         "allow_float": Key(_switch, "true", "allow_float"),
         "batch": Key(lambda value: 0 if value == "dynamic" else _size(value), '"dynamic"', "batch"),
         "input_shape": Key(_shapes, "{ image = [1, 224, 224, 3] }", "input_shapes"),

@@ -57,7 +57,7 @@ def join_specs(
     """Return the outputs with the joined ones, in float32, in the places of their first parts.
 
     Raises:
-        ValueError: a part is not an output, or has another number of values.
+        ValueError: a part is missing, or has another number of values.
     """
     sizes = {spec.name: int(np.prod(spec.shape[1:])) for spec in outputs}
     first, parts = {}, set()

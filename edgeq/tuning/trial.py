@@ -103,7 +103,7 @@ def read_task(plain: Mapping[str, Any]) -> Task:
 
 def mix_of(recipe: Recipe, wide: WideEnds) -> Mix:
     """Return the operators that a recipe keeps from INT8; the ends stay in float."""
-    int16 = tuple(name for name in recipe.int16 if name not in wide.operators)
+    int16 = tuple(name for name in recipe.int16 if name not in wide.operators) + wide.int16
     return Mix(recipe.keep_float, int16, recipe.int4, wide)
 
 

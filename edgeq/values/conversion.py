@@ -246,6 +246,7 @@ class TfliteModel:
 EFFORTS = ("fast", "balanced", "best")
 CALIBRATORS = ("edgeq", "tflite")
 LSTM_FORMS = ("auto", "fused", "unrolled")
+RECURRENT_DTYPES = ("int16", "int8")
 LAYOUTS = ("source", "nhwc")
 WEIGHTS = ("int8", "int4")
 # The first two come before quantization (see `equalization` and `saturation`), the others change
@@ -287,13 +288,15 @@ class ConvertOptions:
         max_drop_points: gate on the accuracy drop, or on the loss of the first of `metrics`: in
             points (see `edgeq.accuracy.verdict.in_points`).
         outputs: tensors at which the model is cut off, instead of its outputs.
-        split_outputs: make a separate output of each part that an output joins, see
+        split_outputs: make each part that an output joins an output, see
             `edgeq.converters.rewrites.outputs.parts`.
         metrics: names of the task's metrics, see `edgeq.metrics.catalogue`.
         decode: how boxes are read from the outputs, see `edgeq.metrics.decoding`; the file
             carries it.
         lstm: "fused" for one operator for each LSTM layer of Keras or PyTorch, "unrolled" for the
             operators of each step, "auto" for the better of them; see `edgeq.conversion.forms`.
+        recurrent: activations inside unrolled recurrent layers of an INT8 model: "int16", or
+            "int8", which is faster where XNNPACK runs, and less accurate.
         layout: "source", or "nhwc" to move the channels of PyTorch's and ONNX's images last.
         torch_python: interpreter that has litert-torch, None for this one.
         onnx_python: interpreter that has onnx2tf, None for this one.
@@ -327,6 +330,7 @@ class ConvertOptions:
     metrics: tuple[str, ...] = ()
     decode: str | None = None
     lstm: str = "auto"
+    recurrent: str = "int16"
     layout: str = "source"
     torch_python: str | None = None
     onnx_python: str | None = None

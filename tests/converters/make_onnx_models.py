@@ -178,6 +178,29 @@ def reshaped() -> Any:
     return build(nodes, [one, half, two, weights("w", 2, 5)], ["n", 3, 4, 4], ["scores"])
 
 
+def recurrent(kind: str, before: int, opset: int) -> Any:
+    """A layer of both directions, with given states, all of its outputs and another layer."""
+    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind]
+    names = ["first", "second"] if kind == "LSTM" else ["first"]
+    constants = [numpy_helper.from_array(RANDOM.normal(0, 0.5, (2, 1, 3)).astype("f4"), name)
+                 for name in names]  # fmt: skip
+    constants += [weights("w", 2, gates * 3, 4), weights("r", 2, gates * 3, 3),
+                  weights("b", 2, gates * 6), weights("w2", 1, gates * 2, 3),
+                  weights("r2", 1, gates * 2, 2)]  # fmt: skip
+    settings = {"linear_before_reset": before} if kind == "GRU" else {}
+    made = ["all", "last", *(["cell"] if kind == "LSTM" else [])]
+    nodes = [
+        helper.make_node(kind, ["image", "w", "r", "b", "", *names], made, hidden_size=3,
+                         direction="bidirectional", **settings),
+        helper.make_node(kind, ["last", "w2", "r2"], ["", "scores"], hidden_size=2, name="small",
+                         direction="reverse", **settings),
+    ]  # fmt: skip
+    model = build(nodes, constants, [5, 1, 4], [*made, "scores"])
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("", opset))
+    return model
+
+
 def single(name: str, kind: int = onnx.TensorProto.FLOAT, **settings: Any) -> Any:
     """One operator on an input of one dtype."""
     node = helper.make_node(name, ["image"], ["scores"], **settings)
@@ -209,6 +232,8 @@ def main(folder: Path) -> None:
     onnx.save(branches(), folder / "branches.onnx")
     onnx.save(stateful(), folder / "stateful.onnx")
     onnx.save(reshaped(), folder / "reshaped.onnx")
+    for kind, before, opset in (("LSTM", 0, 11), ("GRU", 0, 14), ("GRU", 1, 14), ("RNN", 0, 14)):
+        onnx.save(recurrent(kind, before, opset), folder / f"{kind.lower()}{before}.onnx")
     onnx.save(half(), folder / "half.onnx")
     onnx.save(single("Det"), folder / "det.onnx")
     onnx.save(single("Relu", onnx.TensorProto.DOUBLE), folder / "double.onnx")

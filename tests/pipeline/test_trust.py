@@ -117,8 +117,8 @@ def test_every_key_is_decided_on() -> None:
     """A new key fails here: add it to edgeq.pipeline.trust if edgeq executes what it names."""
     plain = {
         "model": "source output baseline scheme io split_outputs engine granularity effort "
-        "calibrator statistic corrections keep_float int16 weights int4 lstm allow_float batch "
-        "input_shape fix_input outputs signature layout",
+        "calibrator statistic corrections keep_float int16 weights int4 lstm recurrent "
+        "allow_float batch input_shape fix_input outputs signature layout",
         "data": "preprocess labels decode samples test_samples seed",
         "tune": "max_drop min_sqnr objective jobs max_trials",
         "run": "latency threads runtime rounds runs min_time max_time cores workers "

@@ -66,7 +66,7 @@ def _find(tree: Any, name: str) -> int:
         )
     last = [flatbuffer.tensor_name(graph, index).split(";")[0] for index in made[-_SHOWN:]]
     raise UsageError(
-        f"--outputs {name!r}: the model computes no such tensor.",
+        f"--outputs {name!r}: the model computes no tensor with this name.",
         hint=f"The last ones are {', '.join(map(repr, last))}; edgeq inspect --all lists them.",
     )
 

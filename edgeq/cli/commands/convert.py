@@ -21,7 +21,15 @@ from edgeq.cli.options import (
 from edgeq.cli.printing import say
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.resolve_scheme import GRANULARITIES
-from edgeq.values import CALIBRATORS, CORRECTIONS, EFFORTS, LSTM_FORMS, WEIGHTS, ConvertOptions
+from edgeq.values import (
+    CALIBRATORS,
+    CORRECTIONS,
+    EFFORTS,
+    LSTM_FORMS,
+    RECURRENT_DTYPES,
+    WEIGHTS,
+    ConvertOptions,
+)
 from edgeq.values.schemes import IO_DTYPES, SCHEMES
 
 
@@ -45,6 +53,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
         weights=given["weights"],
         int4=given["int4"],
         lstm=given["lstm"],
+        recurrent=given["recurrent"],
         min_sqnr_db=given["min_sqnr"],
         max_drop_points=given["max_drop"],
         split_outputs=given["split_outputs"],
@@ -130,6 +139,11 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     "--lstm", type=click.Choice(LSTM_FORMS), default="auto", show_default=True,
     help="Form of the LSTM layers of Keras and PyTorch with INT8: fused: one operator each, with "
     "INT16 cell state. unrolled: the operators of every step. auto: measure both, keep the better.",
+)  # fmt: skip
+@click.option(
+    "--recurrent", type=click.Choice(RECURRENT_DTYPES), default="int16", show_default=True,
+    help="Activations inside unrolled recurrent layers with INT8. int8 is faster on CPUs with "
+    "XNNPACK, and less accurate, because errors add up over the steps.",
 )  # fmt: skip
 @click.option("--allow-float", is_flag=True, help="Accept a file with float operators left in it.")
 @click.option("--min-sqnr", type=float, metavar="DB", help="Fail below this SQNR (exit 3).")

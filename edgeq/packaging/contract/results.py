@@ -1,4 +1,4 @@
-"""Results for an application beside the outputs: joined parts, and decoded boxes."""
+"""Results beside the outputs: joined parts, and decoded boxes."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ Read = Callable[..., FloatModel]
 def test_a_cnn_becomes_int8_as_a_keras_model_does(onnx_models: Path, tmp_path: Path) -> None:
     data = np.random.default_rng(0).standard_normal((70, 3, 32, 32)).astype("f4")
     out = tmp_path / "o.tflite"
-    # Noise hardly varies the scores, so without io the last bias would stay in float.
+    # Noise varies the scores little, so without io the last bias would stay in float.
     result = api.convert(
         onnx_models / "cnn.onnx", out, data=data, samples=50, min_sqnr_db=12, io="int8"
     )
@@ -178,6 +178,21 @@ def test_states_get_a_batch_dimension(onnx_models: Path, read_exported: Read) ->
     made = run(model, {"image": [1, 1, 1, 1], "state": [1, 2, 3, 4, 5, 6, 7, 8]})
     assert made["scores"].tolist() == [[2, 3, 4, 5]]
     assert made["next"].ravel().tolist() == [5, 6, 7, 8, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", ["lstm0", "gru0", "gru1", "rnn0"])
+def test_recurrent_layers_become_their_steps(
+    onnx_models: Path, read_exported: Read, name: str
+) -> None:
+    """Both directions, with and without states, biases and outputs; onnxruntime has the values."""
+    model = read_exported(onnx_models / f"{name}.onnx")
+    assert model.max_deviation is not None
+    assert model.max_deviation < 1e-5
+    assert [note for note in model.notes if "batch dimension" not in note] == []
+    tree = flatbuffer.read(Path(model.file.path))
+    names = {flatbuffer.operator_name(tree, item) for item in tree.subgraphs[0].operators}
+    assert not {item for item in names if item.endswith(("LSTM", "RNN")) or item == "WHILE"}
+    assert len(model.outputs) == (4 if name == "lstm0" else 3)
 
 
 def test_onnxsim_is_used(onnx_models: Path, read_exported: Read, tmp_path: Path) -> None:

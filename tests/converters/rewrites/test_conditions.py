@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edgeq.converters.rewrites.apply import rewrite
+from edgeq.tflite import flatbuffer
 from tests.converters.rewrites.tiny_graphs import Builder, kinds, run, schema
 
 IDS = np.array([[-3, 0, 1, 7, 2**20]])
@@ -169,3 +170,36 @@ def test_booleans_become_numbers_by_a_choice() -> None:
     assert made.names == ("CAST of booleans as SELECT_V2 (1)",)
     samples = np.array([[True, False, True], [False, False, False]])
     np.testing.assert_array_equal(run(made.content, samples)[0], run(content, samples)[0])
+
+
+def float_indices(*, masks: bool = False, squares: bool = False) -> bytes:
+    """Keras casts a float input before an Embedding, and compares it with 0 for a mask."""
+    build = Builder()
+    number, table = build.input([1, 4]), build.constant(np.arange(10).reshape(5, 2))
+    options = schema.CastOptionsT()
+    options.inDataType, options.outDataType = schema.TensorType.FLOAT32, schema.TensorType.INT32
+    index = build.add("CAST", [number], [1, 4], "int32", options=options)
+    outputs = [build.add("GATHER", [table, index], [1, 4, 2])]
+    if masks:
+        outputs.append(build.add("NOT_EQUAL", [number, build.constant(0.0)], [1, 4], "bool"))
+    if squares:
+        outputs.append(build.add("SQUARE", [number], [1, 4]))
+    return build.content(*outputs)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_a_float_input_of_indices_becomes_integer(masks: bool) -> None:
+    content = float_indices(masks=masks)
+    made = rewrite(content)
+    assert "float input as int32 indices (1)" in made.names
+    assert kinds(made.content) == ["GATHER", *["NOT_EQUAL"][: int(masks)]]
+    tree = flatbuffer.parse(made.content, "the model")
+    assert flatbuffer.interface(tree)[0][0].dtype == "int32"
+    samples = np.array([[0, 4, 3, 1]])
+    for found, expected in zip(run(made.content, samples), run(content, samples), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_float_input_that_is_also_a_number_stays() -> None:
+    tree = flatbuffer.parse(rewrite(float_indices(squares=True)).content, "the model")
+    assert flatbuffer.interface(tree)[0][0].dtype == "float32"

@@ -1,0 +1,22 @@
+"""Unrolled recurrent layers are found by the weights that their steps share."""
+
+from __future__ import annotations
+
+from edgeq.converters.graph.recurrence import find_recurrent
+from edgeq.tflite import flatbuffer
+from tests.recurrent_nets import ARRANGING, repeated, unrolled
+
+
+def found(content: bytes) -> tuple[frozenset[int], int]:
+    tree = flatbuffer.parse(content, "it")
+    return find_recurrent(tree), len(tree.subgraphs[0].operators)
+
+
+def test_a_layer_is_found_from_the_products_of_its_inputs_to_its_last_state() -> None:
+    places, count = found(unrolled())
+    assert places == frozenset(range(ARRANGING, count - 1))  # without the last dense layer
+
+
+def test_a_layer_used_twice_is_recurrent_on_one_row_of_each_sample_only() -> None:
+    assert found(repeated(1))[0] == frozenset(range(5))
+    assert found(repeated(6))[0] == frozenset()
