@@ -57,6 +57,9 @@ NEEDS = {
     "tcp://": "EDGEQ_EXAMPLES_ON_CLUSTERS",  # tests/tuning/test_cluster.py does
     # tests/inspection/test_explorer.py does
     "inspect model.tflite --explorer": "EDGEQ_EXAMPLES_IN_BROWSERS",
+    # 1,500 clips and more are spoken first; tests/test_words.py and tests/test_recurrent_models.py
+    # run the parts
+    "models.words:": "EDGEQ_EXAMPLES_WITH_SPEECH",
     "--mlflow": "EDGEQ_EXAMPLES_ON_MLFLOW",  # tests/history/test_tracking.py does
     "android_aarch64_benchmark_model": "EDGEQ_EXAMPLES_ON_PHONES",
 }

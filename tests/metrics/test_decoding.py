@@ -97,7 +97,7 @@ def test_boxes_that_the_model_has_chosen_itself() -> None:
     assert found("boxes=xyxy,unit=pixels,scores=listed", out=rows) == [
         [3, *FRACTIONS[1], 0.8], [3, *FRACTIONS[1], 0.7], [1, *FRACTIONS[0], 0.4]
     ]  # fmt: skip
-    with pytest.raises(DataError, match="does not fit the outputs"):
+    with pytest.raises(DataError, match="does not fit: the outputs"):
         found("boxes=xyxy,scores=listed", out=np.zeros((9, 7)))
 
 
@@ -120,7 +120,7 @@ def test_a_score_of_nan_is_no_box() -> None:
 )
 def test_outputs_that_are_no_boxes(shapes: list[tuple[int, ...]]) -> None:
     outputs = {f"out{place}": np.zeros(shape) for place, shape in enumerate(shapes)}
-    with pytest.raises(DataError, match="--decode boxes=xyxy does not fit the outputs"):
+    with pytest.raises(DataError, match="--decode boxes=xyxy does not fit: the outputs"):
         decode(parse_decoding("boxes=xyxy"), outputs, SIZE)
 
 

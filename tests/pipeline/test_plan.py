@@ -133,8 +133,8 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
         (HEAD + DATA + "preprocess = ['scale=1/255', 'mean=a']\n", "edgeq.toml, line 5: "
          "--preprocess mean=a: 'a' is not a number or fraction such as 1/255."),
         (HEAD + DATA + "preprocess = ['scal=1/255']\n", "edgeq.toml, line 5: --preprocess "
-         "scal=1/255 has the unknown key 'scal'. Did you mean 'scale'? Known: resize, channels, "
-         "scale, offset, mean, std."),
+         "scal=1/255 has the unknown key 'scal'. Did you mean 'scale'? Known: resize, "
+         "letterbox, pad, channels, scale, offset, mean, std."),
         (HEAD + "keep_float = ['(']\n" + DATA, "edgeq.toml, line 3: keep_float '(' cannot be read "
          "as a regular expression: missing ), unterminated subpattern at position 0."),
         (HEAD + "int16 = ['type:CONV_2D', '[']\n" + DATA, "edgeq.toml, line 3: int16 '[' cannot be "
