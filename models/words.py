@@ -40,14 +40,14 @@ _SEED = {"train": 1, "test": 2}
 
 @dataclass(frozen=True)
 class Speakers:
-    """Who says the words, and how.
+    """The voices that say the words, and their speeds and pitches.
 
     Attributes:
         accents: voices of eSpeak NG.
         variants: that change a voice.
         speeds: words per minute.
         pitches: 0 to 99.
-        clips: how many, all words alike.
+        clips: how many, in equal numbers of each word.
     """
 
     accents: tuple[str, ...]

@@ -18,7 +18,7 @@ from edgeq.tflite.operators import having
 
 _PRODUCT = "FULLY_CONNECTED"
 _CUTTING = having("layout") - having("joins")
-# What computes a state of its operands, behind the last product of a layer.
+# Operators that compute a state, behind the last product of a layer.
 _BEHIND = having("arithmetic") | having("elementwise") | _CUTTING
 
 

@@ -313,7 +313,7 @@ class ExportedReader:
         """
         with scratch.folder() as folder:
             made = folder / target.name
-            command = ["edgeq.converters.lowering.onnxsim_child", str(prepared), str(made)]
+            command = ["edgeq.converters.lowering.onnx_routes", str(prepared), str(made)]
             limit = time_limit_s()
             with Child(
                 command, folders=[folder], late=True, python=self._python, deadline_s=limit

@@ -1,15 +1,33 @@
-"""From an ONNX file to a `.tflite` with onnx2tf, and how that computes; for `onnx_child.py`."""
+"""onnxsim in its own process, which runs `main`, and onnx2tf in that of `onnx_child.py`."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from edgeq.children.sandbox import confine_as_planned
 from edgeq.children.serving import CallError, first_line
 from edgeq.converters.lowering import onnx_graph
 
+_ROUNDS = 3  # as onnx2tf does: one round can make the next one possible
 HINT = "-v shows its own output; a PyTorch model can be saved with torch.export.save instead."
+
+
+def main() -> None:
+    """Simplify the first file that is named into the second one, or end with a sentence."""
+    import onnx
+    import onnxsim
+
+    confine_as_planned()
+    source, target = sys.argv[1:]
+    model = onnx.load(source)
+    for _ in range(_ROUNDS):
+        model, is_same = onnxsim.simplify(model)
+        if not is_same:
+            sys.exit("the outputs of the simplified model differ")
+    onnx.save(model, target)
 
 
 def convert(source: str, folder: Path, kept: list[str]) -> Path:
@@ -33,7 +51,7 @@ def convert(source: str, folder: Path, kept: list[str]) -> Path:
         onnx2tf.convert(
             input_onnx_file_path=copy,
             output_folder_path=str(folder / "made"),
-            not_use_onnxsim=True,  # `onnxsim_child.py` did it; onnx2tf would start a program
+            not_use_onnxsim=True,  # `main` did it; onnx2tf would start a program
             copy_onnx_input_output_names_to_tflite=True,
             keep_ncw_or_nchw_or_ncdhw_input_names=kept or None,
             non_verbose=True,

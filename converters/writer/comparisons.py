@@ -37,8 +37,8 @@ class Operand:
         form: of the computed tensor.
         tensor: its index in the integer model; None for a constant.
         values: of the constant, in real units.
-        is_clipped: whether a constant beyond the range is as the lowest or highest value, which is
-            what becomes of the values of an input. Its range keeps them free for such a constant
+        is_clipped: whether a constant beyond the range is as the lowest or highest value, as the
+            values of an input are. Its range keeps them free for such a constant
             (`edgeq.conversion.input_ranges.find_mask_limits`).
     """
 

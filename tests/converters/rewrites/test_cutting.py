@@ -73,7 +73,7 @@ def test_it_is_named_and_cut_off(kind: str) -> None:
 
 def test_names_that_are_no_tensors_are_told() -> None:
     content = tiny_detectors.detector()
-    with pytest.raises(UsageError, match="'nothing': the model computes no such tensor") as caught:
+    with pytest.raises(UsageError, match="'nothing': the model computes no tensor with") as caught:
         cut_outputs(content, ["nothing"])
     assert "'found'" in str(caught.value.hint)
     with pytest.raises(UsageError, match="names the same tensor twice"):
