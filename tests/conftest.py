@@ -133,7 +133,9 @@ def _shared_tensorflow() -> Iterator[None]:
         here = Path.cwd()
         for folder in running.keys() - {home, here}:
             end(running.pop(folder), None, None, None)
-        if here not in running or running[here]._child._process.poll() is not None:
+        if here in running and running[here]._child._process.poll() is not None:
+            end(running.pop(here), None, None, None)
+        if here not in running:
             running[here] = object.__new__(kind)
             start(running[here])
         return running[here]

@@ -28,7 +28,7 @@ def test_everything_is_done_and_said(finished: Path) -> None:
     path = finished / "edgeq.toml"
     assert lines[0] == f"{path}: {finished}/model.keras -> {finished}/build/model.tflite"
     assert [line.partition("  ")[0] for line in lines[2:7]] == ALL
-    assert "INT8, 50.3 kB, SQNR " in lines[3]
+    assert "INT8, 48.0 kB, SQNR " in lines[3]
     assert ", p50 " in lines[4]
     assert "PASS: Every rule is met." in lines
     assert lines[-1] == (

@@ -21,7 +21,7 @@ from edgeq.errors import EdgeqError, MissingExtraError, UsageError
 from edgeq.tflite import flatbuffer
 from edgeq.values import ConvertOptions, FloatModel, TensorSpec
 
-ONNX_CHILD_READS = {"onnx_graph", "onnx_recurrent", "onnx_routes"}
+CHILDREN_READ = {"onnx_graph", "onnx_recurrent", "onnx_routes", "torch_recurrent"}
 
 
 def complaint(error: type[EdgeqError], call: Any, *arguments: Any) -> str:
@@ -185,16 +185,16 @@ def test_a_file_marked_as_litert_torch_marks_it_is_quantized_whole(
     assert {operator.precision for operator in result.certificate.operators} == {"int8"}
 
 
-@pytest.mark.parametrize("module", ["torch_child", "onnx_child", *sorted(ONNX_CHILD_READS)])
+@pytest.mark.parametrize("module", ["torch_child", "onnx_child", *sorted(CHILDREN_READ)])
 def test_a_child_needs_of_edgeq_only_what_its_start_brings(module: str) -> None:
     """Another Python runs it, which may have neither edgeq nor numpy."""
     text = (Path(exported_models.__file__).parent / f"{module}.py").read_text()
     found = re.findall(r"^(?:from|import) (\S+) ?(?:import (.*))?$", text, re.M)
     for name, what in found:
         if name == "edgeq.converters.lowering":
-            assert set(what.split(", ")) <= ONNX_CHILD_READS
+            assert set(what.split(", ")) <= CHILDREN_READ
         elif name.startswith("edgeq.converters.lowering."):
-            assert name.rpartition(".")[2] in ONNX_CHILD_READS
+            assert name.rpartition(".")[2] in CHILDREN_READ
         elif name.startswith("edgeq"):
             assert name in ("edgeq.children.sandbox", "edgeq.children.serving")
         else:

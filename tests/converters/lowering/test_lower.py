@@ -319,7 +319,8 @@ model = keras.Model(rows, keras.layers.Dense(10, activation="softmax")(state))
 data = np.load({str(models.path("fashion_mnist_calibration.npz"))!r})["x"][:60, :, :, 0]
 result = edgeq.convert(model, {str(tmp_path / "o.tflite")!r}, data=data, effort="fast")
 assert not any(getattr(layer, "unroll", False) for layer in model.layers)
-assert {{op.precision for op in result.certificate.operators}} == {{"int8"}}
+found = {{op.precision for op in result.certificate.operators}}
+assert {{"int8"}} < found <= {{"int8", "int16x8", "convert"}}, found
 assert result.source.source_kind == "python"
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

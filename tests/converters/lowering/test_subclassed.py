@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,10 @@ def test_shapes_and_dtypes_come_from_the_data(
     model, data = pair
     model.save(tmp_path / "pair.keras")
     np.savez(tmp_path / "data.npz", **data)
+    shutil.copy(subclassed_models.__file__, tmp_path / "my_models.py")
     done = run_edgeq(
         "convert", "pair.keras", "--data", "data.npz", "-o", "pair.tflite",
-        "--custom-objects", f"{OBJECTS}:Pair", "--min-sqnr", 25, cwd=tmp_path,
+        "--custom-objects", "my_models:Pair", "--min-sqnr", 25, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "int32 1x7" in done.stdout

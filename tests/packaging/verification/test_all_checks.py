@@ -117,7 +117,7 @@ def test_a_sound_package_is_run_on_each_device(verify: Any, files: Files) -> Non
     assert words(result) == [
         *SOUND, ("golden vectors on local", "pass"), ("golden vectors on pi4", "pass")
     ]  # fmt: skip
-    assert find(result, "files").detail == ("40 files agree with the manifest",)
+    assert find(result, "files").detail == ("41 files agree with the manifest",)
     assert find(result, "signature").detail == ("not signed",)
     assert result.checks[-1].detail == ("3 of 3 within tolerance, 3 exact",)
     rows = [[1, 2, 3, 4], [-8, 9, 100, -128], [0, 0, 5, 6]]
