@@ -42,7 +42,7 @@ def folder(beside: Path | None = None) -> Iterator[Path]:
         return
     is_made = False
     try:
-        with _folder(Path(tempfile.gettempdir()), f"edgeq-{os.getuid()}-") as fresh:
+        with _folder(Path(_place()), f"edgeq-{os.getuid()}-") as fresh:
             is_made = True
             with _reporting(fresh):
                 yield fresh
@@ -50,6 +50,19 @@ def folder(beside: Path | None = None) -> Iterator[Path]:
         if is_made:
             raise
         raise _temporary_error(error) from error
+
+
+def _place() -> str:
+    """The system's folder for temporary files.
+
+    `tempfile` tests a folder with a file, which would stay there if this process is killed then.
+    """
+    if tempfile.tempdir is None:
+        for named in (*map(os.environ.get, ("TMPDIR", "TEMP", "TMP")), "/tmp"):
+            if named and os.path.isdir(named) and os.access(named, os.W_OK | os.X_OK):
+                tempfile.tempdir = os.path.abspath(named)
+                break
+    return tempfile.gettempdir()
 
 
 @contextmanager

@@ -140,3 +140,18 @@ def test_a_link_in_the_place_of_a_lock_is_not_followed(place: Path, tmp_path: Pa
 def test_an_error_of_something_else_in_the_block_stays_what_it_is(place: Path) -> None:
     with pytest.raises(TimeoutError), scratch.folder():
         raise TimeoutError
+
+
+def test_the_folder_is_found_without_a_file_that_a_kill_would_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tries() -> str:
+        raise AssertionError("tempfile writes a file to test a folder")
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", tries)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+    monkeypatch.setenv("TEMP", str(tmp_path))
+    with scratch.folder() as made:
+        assert made.parent == tmp_path
+    assert tempfile.gettempdir() == str(tmp_path)

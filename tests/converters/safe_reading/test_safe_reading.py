@@ -133,11 +133,8 @@ def test_what_people_have_is_read(
     path = foreign / "good" / name
     reader = FileReader(path, identify(path), tensorflow)
     options = ConvertOptions(signature="run" if name == "signatures" else None)
-    if name in (
-        "table",
-        "int8.keras",
-        "version_1",
-    ):  # read, and then without a form in TensorFlow Lite
+    # Read, and then without a form in TensorFlow Lite.
+    if name in ("table", "int8.keras", "version_1"):
         with pytest.raises(LoweringError):
             reader.lower(options, tmp_path)
     else:
