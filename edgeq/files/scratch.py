@@ -59,8 +59,8 @@ def _place() -> str:
     """
     if tempfile.tempdir is None:
         for named in (*map(os.environ.get, ("TMPDIR", "TEMP", "TMP")), "/tmp"):
-            if named and os.path.isdir(named) and os.access(named, os.W_OK | os.X_OK):
-                tempfile.tempdir = os.path.abspath(named)
+            if named and Path(named).is_dir() and os.access(named, os.W_OK | os.X_OK):
+                tempfile.tempdir = str(Path(named).absolute())
                 break
     return tempfile.gettempdir()
 
