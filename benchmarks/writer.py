@@ -40,6 +40,7 @@ from edgeq.converters.calibration.statistics import choose_ranges, make_ranges
 from edgeq.converters.calibration.zero_ranges import estimate_ranges
 from edgeq.converters.graph.rewriting import drop_stablehlo_flag
 from edgeq.converters.quantization.quantize import quantize
+from edgeq.converters.quantization.selectors import Mix
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.errors import EdgeqError
@@ -279,7 +280,9 @@ def compare(case: Case, variant: Variant, folder: Path, *, only_check: bool) -> 
         scheme, content = SCHEMES[variant.scheme], prepared.content
         if variant.scheme == "int8":
             content = squeeze_by_reshape(content)
-        ours = quantize(content, prepared.ranges, scheme, variant.io, variant.granularity)
+        # TensorFlow's quantizer has INT8 inside recurrent layers, too.
+        own = (content, prepared.ranges, scheme, variant.io, variant.granularity)
+        ours = quantize(*own, Mix(recurrent="int8"))
     except EdgeqError as error:
         found = [f"edgeq refuses it: {error}"]
     else:
