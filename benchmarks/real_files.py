@@ -14,17 +14,15 @@ fewer than 17 files are full INT8 with at least 20 dB in the worst part of their
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import tempfile
 import time
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pictures
 import speech
+import wheels
 from cases import Arrays
 
 import edgeq
@@ -44,7 +42,7 @@ _WHEELS = {
     "mediapipe==0.10.21": _ANY_MACHINE,
     "pyopen-wakeword==1.1.0": (),
     "espeakng-loader==0.2.4": (),
-    "matplotlib==3.9.4": _ANY_MACHINE,
+    "matplotlib==3.9.4": (),
 }
 _PORTRAIT = "matplotlib/mpl-data/sample_data/grace_hopper.jpg"
 _VOICES = "espeakng_loader"
@@ -94,21 +92,11 @@ class Result:
 
 def fetch(folder: Path) -> list[Path]:
     """Download the wheels, unpack what is needed, and return the models."""
-    wheels, unpacked = folder / "wheels", folder / "unpacked"
-    wheels.mkdir(parents=True, exist_ok=True)
-    for requirement, options in _WHEELS.items():
-        stem = requirement.partition("==")[0].replace("-", "_")
-        if not list(wheels.glob(f"{stem}-*.whl")):
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-            command += ["--only-binary", ":all:", "--dest", str(wheels), *options, requirement]
-            subprocess.run(command, check=True)
-    for wheel in wheels.glob("*.whl"):
-        with zipfile.ZipFile(wheel) as opened:
-            for item in opened.namelist():
-                is_needed = item.endswith(".tflite") or item == _PORTRAIT
-                # Another run may have the library of the voices open.
-                if (is_needed or item.startswith(_VOICES)) and not (unpacked / item).exists():
-                    opened.extract(item, unpacked)
+    unpacked = wheels.unpack(
+        folder,
+        _WHEELS,
+        lambda item: item.endswith(".tflite") or item == _PORTRAIT or item.startswith(_VOICES),
+    )
     return sorted(unpacked.rglob("*.tflite"), key=lambda path: path.stem)
 
 
