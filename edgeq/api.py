@@ -111,7 +111,7 @@ def tune(
     interruption. The journal is removed when the search succeeds.
 
     Args:
-        model, output, data, test_data, labels, preprocess, tensorflow: as in `convert`.
+        model: as output, data, test_data, labels, preprocess and tensorflow, as in `convert`.
         device: where latency is measured.
         python: interpreter that runs the agent there, this one by default.
         settings: fields of `TuneOptions`, or of the `ConvertOptions` in it, e.g.
@@ -298,7 +298,9 @@ def debug(
     Args:
         baseline: a float `.tflite`, or a framework model, which is lowered first.
         candidate: a quantized `.tflite` of the same model, from any tool.
-        labels, metrics, decode: see `evaluate`; what a layer costs is measured by the first metric.
+        labels: see `evaluate`.
+        metrics: see `evaluate`; what a layer costs is measured by the first one.
+        decode: see `evaluate`.
         preprocess: None uses the texts in the candidate, or those in the baseline.
         samples: number of samples to measure on.
         try_remedies: False reports the causes only; a remedy is advised only if it was tried.

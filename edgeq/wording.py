@@ -120,6 +120,20 @@ def file_name(path: str) -> str:
     return path.rstrip("/").rsplit("/", 1)[-1]
 
 
+def shorten(names: Sequence[str], room: int) -> list[str]:
+    """Names of at most this many letters, cut at the place where most of them stay different."""
+    places = (room // 2, room // 4, 3 * room // 4, 0, room - 1)
+    return max(
+        ([_cut(name, room, place) for name in names] for place in places),
+        key=lambda cut: len(set(cut)),
+    )
+
+
+def _cut(name: str, room: int, head: int) -> str:
+    tail = room - 1 - head
+    return name if len(name) <= room else f"{name[:head]}…{name[len(name) - tail :]}"
+
+
 def first_name(name: str, prefix: str = "") -> str:
     """The first of the names that TensorFlow joins for a fused operator, without a prefix."""
     return name.split(";", maxsplit=1)[0].removeprefix(prefix)

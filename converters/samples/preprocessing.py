@@ -5,7 +5,6 @@ scale=1/127.5,offset=-1        resize=224x224,channels=bgr        image:mobilene
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from edgeq.converters.samples.input_shapes import (
     show_shape,
 )
 from edgeq.converters.samples.presets import CONSTRUCTORS, PRESETS
-from edgeq.errors import DataError, UsageError
+from edgeq.errors import DataError, UsageError, did_you_mean
 from edgeq.values import Preprocessing, TensorSpec
 
 _KEYS = ("resize", "letterbox", "pad", "channels", "scale", "offset", "mean", "std")
@@ -106,9 +105,9 @@ def _suggest(name: str, known: Sequence[str]) -> str:
     flat = name.lower().replace("_", "").replace("-", "")
     near = [preset for begins, preset in CONSTRUCTORS if flat.startswith(begins)]
     near = [preset for preset in near if preset in known][:1]
-    near = near or difflib.get_close_matches(name.lower(), known, n=1)
     listed = f"Known: {', '.join(known)}."
-    return f"Did you mean {near[0]!r}? {listed}" if near else listed
+    guess = f"Did you mean {near[0]!r}? " if near else did_you_mean(name, known)
+    return guess + listed
 
 
 def _add_part(values: dict[str, Any], part: str, text: str) -> None:

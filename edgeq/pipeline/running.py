@@ -32,7 +32,7 @@ class Outcome:
     Attributes:
         name: of the step; of the stage where it has none.
         state: MADE, KEPT, LEFT_OUT or FAILED.
-        why: the reason for the state; "" for KEPT.
+        why: the reason for the state; "" for KEPT, and when a step is done for the first time.
         outputs: files that exist now.
     """
 

@@ -7,7 +7,8 @@ from rich.text import Text
 
 from edgeq.history.values import METRICS, Figure, FigureChange, RecordDifference
 from edgeq.render.history import show_moment, show_value
-from edgeq.render.parts import harmless, heading, make_table, render
+from edgeq.render.parts import harmless, heading, render
+from edgeq.render.tables import FittingTable
 from edgeq.wording import file_name, show_change
 
 _STYLES = {"degraded": "yellow", "invalid": "red"}
@@ -17,7 +18,7 @@ _STYLES = {"degraded": "yellow", "invalid": "red"}
 def show_difference(found: RecordDifference) -> str:
     """Two records' figures side by side; below, why some are not compared."""
     sides = [f">{entry.number} ({entry.sha256[:7]})" for entry in (found.before, found.after)]
-    table = make_table("", *sides, ">change", "")
+    table = FittingTable("", *sides, ">change", "")
     notes: list[str] = []
     counts = [
         len({item.model for item in side if item is not None and item.role == "model"})
