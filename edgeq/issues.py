@@ -105,6 +105,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "convert.constant_tensors": IssueKind("note", "ranges estimated for tensors that stayed zero"),
     "convert.no_corrections": IssueKind("note", "no layer was corrected after quantization"),
     "convert.lstm_state": IssueKind("note", "LSTM operators keep their states from call to call"),
+    "convert.ties": IssueKind("note", "classes spread over one INT8 step"),
     "convert.lstm_form": IssueKind("note", "form of the LSTM layers chosen by measuring"),
     "convert.stock_calibrator": IssueKind("note", "calibrated by TensorFlow Lite's own calibrator"),
     "convert.not_as_asked": IssueKind("warning", "the file differs from what was requested"),

@@ -12,7 +12,7 @@ from edgeq.converters.calibration.calibrate import Inputs, batches
 from edgeq.errors import QuantizationError, UsageError
 from edgeq.values import CORRECTIONS, FloatModel, LayerCorrection
 
-BEFORE = CORRECTIONS[:2]  # before quantization
+OF_LAYERS = CORRECTIONS[2:-1]  # layer by layer, by `Corrector`
 
 MOST_ROWS = 8192  # positions of a layer to fit and check on
 
@@ -83,7 +83,7 @@ class Corrector:
             quantized: the flatbuffer that was made from it.
             samples: input name to array without batch dimension, real units; all are held in
                 memory together with the activations of the layers at work.
-            corrections: names in `CORRECTIONS` that are not in `BEFORE`.
+            corrections: names in `OF_LAYERS`.
             most_rows: positions of a layer to fit and check on.
 
         Returns:

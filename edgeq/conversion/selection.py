@@ -32,9 +32,10 @@ from edgeq.conversion.range_candidates import (
     make_candidates,
 )
 from edgeq.conversion.scoring import Scorer
+from edgeq.conversion.ties import settle_ties
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.histograms import compact
-from edgeq.converters.corrections.correct import BEFORE, MOST_ROWS, Corrector
+from edgeq.converters.corrections.correct import MOST_ROWS, OF_LAYERS, Corrector
 from edgeq.values import Candidate, FloatModel, Histogram, Issue, LayerCorrection, Ranges
 
 _MOST_BYTES = 3 << 28  # of activations that one correction may see
@@ -79,15 +80,20 @@ def quantize_best(
     statistics = choose_statistics(job, model, plan)
     models = calibrated_models(job, model, plan, run, names, issues)
     candidates = make_candidates(job, models, statistics, names, issues)
-    later = tuple(name for name in names if name not in BEFORE)
+    later = tuple(name for name in names if name in OF_LAYERS)
+    judges = choose_judges(job, model, plan)
+
+    def finish(content: bytes) -> bytes:
+        has_ties = "ties" in names
+        return settle_ties(job, model, plan, judges, content, issues) if has_ties else content
+
     if len(candidates) == 1 and not later:
         return Quantized(
-            candidates[0].content,
+            finish(candidates[0].content),
             candidates[0].ranges,
             histograms=_histograms(models, candidates[0]),
         )
     job.on_progress("choose", 0, None)
-    judges = choose_judges(job, model, plan)
     scorer = Scorer(job, model, plan, run, judges)
     with ExitStack() as stack:
         ready = None
@@ -107,7 +113,7 @@ def quantize_best(
     order = [best, *(place for place in range(len(tried)) if place != best)]
     chosen = _refit(job, plan, candidates, best, later)
     return Quantized(
-        chosen.content,
+        finish(chosen.content),
         chosen.ranges,
         tuple(tried[place] for place in order),
         chosen.corrections,

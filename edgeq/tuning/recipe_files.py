@@ -17,7 +17,7 @@ from edgeq.conversion.range_candidates import (
     make_candidates,
 )
 from edgeq.converters.calibration.histograms import compact
-from edgeq.converters.corrections.correct import BEFORE
+from edgeq.converters.corrections.correct import OF_LAYERS
 from edgeq.converters.writer.precisions import choose_precisions, name_of, narrow_layers
 from edgeq.files.storage import to_plain
 from edgeq.tflite import flatbuffer
@@ -71,8 +71,8 @@ class Workshop:
 
     @property
     def later_corrections(self) -> tuple[str, ...]:
-        """The corrections that are made after quantization."""
-        return tuple(name for name in self.corrections if name not in BEFORE)
+        """The corrections that are made layer by layer after quantization."""
+        return tuple(name for name in self.corrections if name in OF_LAYERS)
 
     def plain_recipes(self) -> tuple[Recipe, ...]:
         """One for each base, the simplest first."""
