@@ -8,11 +8,9 @@ the emulation is about a hundred times slower, and is marked.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -21,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeq import host
 from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.device_runners.links import ssh
 from edgeq.device_runners.links.ssh_address import SshAddress
@@ -130,7 +129,7 @@ def _locked(board: VirtualBoard) -> Iterator[None]:
     """One process at a time builds, starts or stops a board."""
     board.folder.mkdir(parents=True, exist_ok=True)
     with (board.folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        host.lock(lock.fileno(), wait=True)
         yield
 
 
@@ -152,7 +151,7 @@ def build(machine: str) -> None:
             f"A virtual board needs {', '.join(missing)}, which this machine does not have.",
             hint=f"Install it: sudo apt install {' '.join(missing)}",
         )
-    if os.geteuid() != 0:
+    if not host.is_root():
         raise DeviceError(
             "A virtual board is built and run as root: it mounts binfmt_misc and uses chroot.",
             hint="Run this command with sudo, or use a real board.",
@@ -200,7 +199,7 @@ def stop(machine: str) -> None:
 def _stop(board: VirtualBoard) -> None:
     if (pid := board.pid) is not None:
         with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGKILL)  # SIGTERM is not passed on; its children end with it
+            host.kill(pid)  # SIGTERM is not passed on; its children end with it
     (board.folder / "running").unlink(missing_ok=True)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeq import host
 from edgeq.children import sandbox
 from edgeq.children.child import Child, warn_of
 from edgeq.device_runners.devices.device import (
@@ -73,7 +74,7 @@ class LocalDevice(Device):
         on_event: OnEvent | None = None,
         deadline_s: float | None = None,
     ) -> dict[str, Any]:
-        """Run one job of the agent; input files are linked into the job's folder, not copied."""
+        """Run one job of the agent; its files are linked, not copied, if the system can."""
         _write_job(job, files, folder, deadline_s)
         warn_of(sandbox.missing())  # for the agent's workers, which open the models
         # The agent keeps its own deadline; ours is for an agent that hangs itself.
@@ -130,10 +131,10 @@ class LocalDevice(Device):
 def _write_job(
     job: Mapping[str, Any], files: Mapping[str, Path], folder: Path, deadline_s: float | None
 ) -> None:
-    """Write a job into its folder, and link its files there; an older result is removed."""
+    """Write a job into its folder, with its files; an older result is removed."""
     for name, path in files.items():
         (folder / name).unlink(missing_ok=True)
-        (folder / name).symlink_to(path.resolve())
+        host.copy_or_link(path.resolve(), folder / name)
     (folder / "result.json").unlink(missing_ok=True)
     (folder / "job.json").write_text(json.dumps(complete(job, deadline_s)))
 

@@ -24,8 +24,9 @@ def coordinate(folder: str | None, *, is_kept: bool = False) -> None:
     Args:
         is_kept: the folder is for many jobs, which stdin names.
     """
-    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
-        signal.signal(getattr(signal, name), stop)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK"):  # of Windows is the last
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), stop)
     try:
         if folder is None:
             print(json.dumps(machine_facts()))
@@ -49,7 +50,7 @@ def keep(folder: str) -> None:
     for _ in range(plan["workers"]):
         start_ready(plan["runtime"])
     for line in sys.stdin:
-        run_job(line.rstrip("\n"))
+        run_job(json.loads(line))
 
 
 def stop(number: int, frame: Any) -> None:

@@ -127,7 +127,7 @@ def _run(runtime: OtherPython, folder: Path, shown_as: str, time_limit_s: float)
         log = child.log(_LOG_BYTES)
         lines = [line.strip() for line in log.splitlines() if line.strip()]
         output = lines[0][:300] if lines else "without a message"
-        how = f"{child.ending} on" if status < 0 else "does not run"
+        how = f"{child.ending} on" if child.crash else "does not run"
         message = f"tflite-micro {runtime.version} {how} {shown_as}: {output}"
         raise PackageError(
             f"{message.rstrip('.')}.",
