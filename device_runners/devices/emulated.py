@@ -92,7 +92,7 @@ class VirtualBoard:
         After a restart of this machine, the number may belong to another process.
         """
         try:
-            port, pid = map(int, (self.folder / "running").read_text().split())
+            port, pid = map(int, (self.folder / "running").read_text("utf-8").split())
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return 0, None
@@ -128,7 +128,7 @@ def open_device(machine: str, name: str, python: str | None) -> BoardDevice:
 def _locked(board: VirtualBoard) -> Iterator[None]:
     """One process at a time builds, starts or stops a board."""
     board.folder.mkdir(parents=True, exist_ok=True)
-    with (board.folder / "lock").open("w") as lock:
+    with (board.folder / "lock").open("ab") as lock:
         host.lock(lock.fileno(), wait=True)
         yield
 
@@ -165,7 +165,7 @@ def build(machine: str) -> None:
         others = board.folder.parent.glob(f"{machine.partition('-')[0]}*")
         twins = [str(other) for other in sorted(others) if VirtualBoard(other).is_built]
         _run_script(board, "build", _BUILD_S, *twins[:1])
-        (board.folder / "built").write_text("")
+        (board.folder / "built").touch()
 
 
 def start(board: VirtualBoard) -> int:
@@ -181,11 +181,11 @@ def start(board: VirtualBoard) -> int:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
         pid = _run_script(board, "start", _START_S, str(port)).split()[-1]
-        (board.folder / "running").write_text(f"{port} {pid}")
+        (board.folder / "running").write_bytes(f"{port} {pid}".encode())
         end = time.monotonic() + _START_S
         while not _answers(port):
             if time.monotonic() > end:
-                log = (board.folder / "log").read_text(errors="replace")
+                log = (board.folder / "log").read_text("utf-8", "replace")
                 raise DeviceError("The virtual board's sshd does not start.", details=log)
             time.sleep(0.05)
         return port
@@ -206,7 +206,8 @@ def _stop(board: VirtualBoard) -> None:
 def _run_script(board: VirtualBoard, verb: str, timeout_s: float, *arguments: str) -> str:
     done = subprocess.run(
         ["bash", str(SCRIPT), verb, str(board.folder), *arguments],
-        check=False, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL,
+        check=False, capture_output=True, encoding="utf-8", errors="replace",
+        timeout=timeout_s, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]

@@ -80,7 +80,7 @@ class LocalDevice(Device):
         # The agent keeps its own deadline; ours is for an agent that hangs itself.
         patience = None if deadline_s is None else deadline_s + self._grace_s
         self._do(folder, on_event, patience)
-        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text("utf-8"))
         return result
 
     def _do(self, folder: Path, on_event: OnEvent | None, deadline_s: float | None) -> None:
@@ -136,7 +136,7 @@ def _write_job(
         (folder / name).unlink(missing_ok=True)
         host.copy_or_link(path.resolve(), folder / name)
     (folder / "result.json").unlink(missing_ok=True)
-    (folder / "job.json").write_text(json.dumps(complete(job, deadline_s)))
+    (folder / "job.json").write_bytes(json.dumps(complete(job, deadline_s)).encode())
 
 
 def explain(python: str, child: Child, deadline_s: float | None) -> DeviceError:

@@ -232,7 +232,8 @@ def _has_ssh() -> bool:
 def _usual_choices() -> tuple[tuple[str, str], ...]:
     """Ssh's default algorithms."""
     done = subprocess.run(["ssh", "-G", "-F", os.devnull, "host"], check=False,
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True)  # fmt: skip
+                          stdin=subprocess.DEVNULL, capture_output=True,
+                          encoding="utf-8", errors="replace")  # fmt: skip
     pairs = (line.partition(" ")[::2] for line in done.stdout.splitlines())
     return tuple(pair for pair in pairs if pair[0] in _ALGORITHMS)
 

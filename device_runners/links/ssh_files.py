@@ -115,7 +115,7 @@ class Copies:
         known = [f'"{Path.home() / ".ssh" / name}"' for name in ("known_hosts", "known_hosts2")]
         lines += ["Host *", f"UserKnownHostsFile {' '.join(known)}"]
         file = self._folder / "all"
-        file.write_text("\n".join(lines) + "\n", "utf-8", "surrogateescape")
+        file.write_bytes(("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
         return file
 
     def _copy(self, path: Path, base: Path, depth: int) -> Path:
@@ -126,7 +126,7 @@ class Copies:
         target = self._folder / str(self._count) / str(path).lstrip("/")
         target.parent.mkdir(parents=True)
         lines = [self._line(line, base, depth) for line in _read_lines(path)]
-        target.write_text("\n".join(lines) + "\n", "utf-8", "surrogateescape")
+        target.write_bytes(("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
         return target
 
     def _line(self, line: str, base: Path, depth: int) -> str:

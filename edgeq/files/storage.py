@@ -94,7 +94,7 @@ def record_json(kind: str, body: dict[str, Any], issues: Sequence[Issue] = ()) -
 
 def write_record(target: Path, kind: str, value: Any) -> None:
     """Write one record."""
-    target.write_text(record_json(kind, to_plain(value), find_issues(value)), "utf-8")
+    target.write_bytes(record_json(kind, to_plain(value), find_issues(value)).encode("utf-8"))
 
 
 def find_issues(value: Any) -> tuple[Issue, ...]:

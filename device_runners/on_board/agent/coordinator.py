@@ -73,7 +73,7 @@ def run_job(folder: str) -> None:
     tasks = {"bench": run_bench, "infer": run_infer, "check": run_check, "profile": run_profile}
     result = {"protocol": PROTOCOL, "facts": machine_facts()}
     result.update(tasks[job["task"]](job, deadline))
-    Path("result.json.tmp").write_text(json.dumps(result), "utf-8")
+    Path("result.json.tmp").write_bytes(json.dumps(result).encode())
     Path("result.json.tmp").replace("result.json")
     emit("end", result="result.json")
 

@@ -11,12 +11,13 @@ import tempfile
 from typing import Any
 
 from .energy import Meter
-from .health import load_average, temperature_celsius, throttle_states
+from .health import temperature_celsius, throttle_states
 from .job import PROTOCOL
 from .machine import (
     ask,
     available_bytes,
     cpuinfo,
+    load_average,
     memory_bytes,
     own_cores,
     read_number,

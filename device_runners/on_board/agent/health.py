@@ -13,6 +13,7 @@ from .machine import (
     ask_number,
     cpuinfo,
     find_files,
+    load_average,
     read_number,
     read_numbers,
     read_text,
@@ -92,11 +93,6 @@ def throttle_count() -> int | None:
     """How often an Intel processor has slowed itself down since boot; None on others."""
     pattern = "/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/core_throttle_count"
     return sum(read_numbers(pattern)) if find_files(pattern) else None
-
-
-def load_average() -> float | None:
-    """Load average of the last minute."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
 def busy_seconds() -> float | None:

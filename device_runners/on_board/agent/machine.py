@@ -95,6 +95,11 @@ def pin(cores: Sequence[int]) -> None:
     os.sched_setaffinity(0, cores)
 
 
+def load_average() -> float | None:
+    """Load average of the last minute; None on Windows."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
 def ticks_per_second() -> int:
     """Unit of the times in /proc/stat."""
     return int(os.sysconf("SC_CLK_TCK"))

@@ -99,9 +99,9 @@ def run(
             "outputs": "outputs.npz",
             "reply": "reply.json",
         }
-        (folder / "job.json").write_text(json.dumps(job))
+        (folder / "job.json").write_bytes(json.dumps(job).encode())
         _run(runtime, folder, shown_as, time_limit_s)
-        reply = json.loads((folder / "reply.json").read_text())
+        reply = json.loads((folder / "reply.json").read_text("utf-8"))
         found = npy.load_all(folder / "outputs.npz")
         outputs = tuple(
             tuple(found[f"{number}/{index}"] for index in range(output_count))
