@@ -20,6 +20,7 @@ FLOORS = (
     (
         "errors",
         "escaping",
+        "host",
         "moved",
         "progress",
         "values",

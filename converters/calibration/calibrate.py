@@ -8,8 +8,6 @@ memory does not grow with their number.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq import host
 from edgeq.children.child import Child
 from edgeq.children.framing import write_sample
 from edgeq.converters.calibration.statistics import Statistics
@@ -101,9 +100,8 @@ class FloatRunner:
                 or infinite.
         """
         child = self._child
-        with contextlib.suppress(OSError):
-            # Room for a whole sample: the next one is prepared while this one runs.
-            fcntl.fcntl(child.stdin, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        # Room for a whole sample: the next one is prepared while this one runs.
+        host.make_room(child.stdin, _PIPE_BYTES)
         job = {"model": model.file.path, "result": str(self._result), "keep": keep}
         kept: list[Inputs] = []
         with child.feeding() as stream:
@@ -112,7 +110,8 @@ class FloatRunner:
                 if len(kept) < keep:
                     kept.append(arrays)
                 write_sample(stream, [arrays[spec.name] for spec in model.inputs])
-        if (status := child.wait()) < 0:
+        status = child.wait()
+        if child.crash is not None:
             raise QuantizationError(
                 f"The interpreter {child.ending} while it ran the float model.",
                 hint="The model file is probably damaged; export it again.",

@@ -114,5 +114,5 @@ class Corrector:
                 hint="Pass --corrections none to leave it as the quantizer made it.",
                 details=child.log(),
             )
-        report = json.loads(paths["report"].read_text())
+        report = json.loads(paths["report"].read_text("utf-8"))
         return paths["result"].read_bytes(), tuple(LayerCorrection(**entry) for entry in report)

@@ -37,7 +37,7 @@ class FrameworkProcess:
 
     Args:
         name: of the framework in messages, e.g. "TensorFlow".
-        target: see `Child`; the descriptor for replies is added as the last argument.
+        target: see `Child`, which adds the descriptor for replies as the last argument.
         environment: variables added to ours.
         verbose: pass the libraries' own output on to our stderr.
         python: interpreter, this one by default.
@@ -58,21 +58,16 @@ class FrameworkProcess:
         self._name = name
         with contextlib.ExitStack() as ends:
             self._folder = ends.enter_context(scratch.folder())
-            replies, child_end = os.pipe()
-            self._replies = ends.enter_context(os.fdopen(replies, encoding="utf-8"))
-            try:
-                self._child = Child(
-                    [*target, str(child_end)],
-                    folders=[self._folder],
-                    late=True,
-                    python=python,
-                    environment=environment,
-                    pass_fds=(child_end,),
-                    feed=True,
-                    output="shown" if verbose else "log",
-                )
-            finally:
-                os.close(child_end)
+            self._child = Child(
+                target,
+                folders=[self._folder],
+                late=True,
+                python=python,
+                environment=environment,
+                replies=True,
+                feed=True,
+                output="shown" if verbose else "log",
+            )
             # Nothing that it still does is needed; a kill is faster than a framework's exit.
             ends.callback(self._child.close)
             self._ends = ends.pop_all()
@@ -100,7 +95,7 @@ class FrameworkProcess:
             arguments["out"] = str(made)
         with self._child.limited(time_limit_s()):
             self._child.send(json.dumps({"call": name, "arguments": arguments}))
-            line = self._replies.readline()
+            line = next(self._child.lines(), "")
         if not line:
             self._child.wait()
             more = f"Set {_VARIABLE} to allow more, or run" if self._child.is_late else "Run"

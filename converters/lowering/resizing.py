@@ -84,7 +84,7 @@ def resize(source: Path, shapes: Sequence[Sequence[int]], target: Path) -> None:
                     f"{child.last_line(f'the interpreter {child.ending}')}",
                     details=child.log(),
                 )
-        found = json.loads(result.read_text())
+        found = json.loads(result.read_text("utf-8"))
     tree = flatbuffer.read(source)
     for index, tensor in enumerate(tree.subgraphs[0].tensors):
         if not flatbuffer.is_constant(tree, tensor) and str(index) in found:

@@ -59,7 +59,7 @@ class KeptAgent(LocalDevice):
             yield Path(name)
 
     def _do(self, folder: Path, on_event: OnEvent | None, deadline_s: float | None) -> None:
-        self._child.send(str(folder))
+        self._child.send(json.dumps(str(folder)))  # ASCII, whatever the path is
         with self._child.limited(deadline_s):
             for line in self._child.lines():
                 event = read_event(line) or {}

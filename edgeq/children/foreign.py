@@ -126,7 +126,7 @@ class Reader(Channel):
         """
         try:
             super().send(message)
-        except BrokenPipeError as error:
+        except OSError as error:
             raise self._death() from error
 
     def receive(self, kind: Any) -> Any:

@@ -233,8 +233,8 @@ def _run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         child.send(json.dumps(job))
         status, log = child.wait(), child.log()
         if status == 0:
-            return dict(json.loads(Path(job["result"]).read_text()))
-        if status < 0:
+            return dict(json.loads(Path(job["result"]).read_text("utf-8")))
+        if child.crash is not None:
             raise DataError(f"The runtime {child.ending} in one of the layers.", details=log)
         last = child.last_line(f"it {child.ending}")
     if last.startswith("These are two different models"):

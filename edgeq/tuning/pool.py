@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from edgeq import host
 from edgeq.children.child import Child
 from edgeq.errors import QuantizationError
 from edgeq.files.storage import to_plain
@@ -84,7 +84,7 @@ class LocalPool:
     """
 
     def __init__(self, store: Store, jobs: int | None = None):
-        count = jobs or len(os.sched_getaffinity(0))
+        count = jobs or host.core_count()
         self._workers = [Worker(store.folder) for _ in range(count)]
         self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._workers:
