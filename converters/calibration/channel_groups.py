@@ -5,6 +5,10 @@ channel of their input. Operators in between pass it on if they commute with pos
 the channels of all tensors fall into groups with one factor each: a residual ADD joins the channels
 of both operands and of its result, DEPTH_TO_SPACE joins those that become one channel. Where an
 operator does not pass factors on, channels keep their units.
+
+A constant that is added to channels gets their factors. Inside a normalization, a MUL by a constant
+for each channel (gamma) is a layer with one weight for each channel: INT16 has room for unlike
+constants, which 8 bits of one scale do not have.
 """
 
 from __future__ import annotations
@@ -18,7 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.rewrites.folding import strided_slices
+from edgeq.converters.rewrites.normalization import find_written
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.flatbuffer import indices
 from edgeq.tflite.operators import CHANNEL_AXIS, INPUT_AXIS, having
@@ -39,6 +45,9 @@ _TURNED = "TRANSPOSE_CONV"
 # Axes of weights that count the input and the output channels.
 _AXES = {name: (INPUT_AXIS[name], axis) for name, axis in CHANNEL_AXIS.items()}
 _AXES[_TURNED] = 3, 0
+_GAMMA = "MUL"
+_AXES[_GAMMA] = -1, -1
+_CHANNELWISE = ("DEPTHWISE_CONV_2D", _GAMMA)
 
 
 class Layer(NamedTuple):
@@ -64,7 +73,23 @@ class Layer(NamedTuple):
     @property
     def is_depthwise(self) -> bool:
         """Whether its output channels are its input channels."""
-        return self.kind == "DEPTHWISE_CONV_2D"
+        return self.kind in _CHANNELWISE
+
+
+class Addend(NamedTuple):
+    """A constant that an operator adds to channels.
+
+    Attributes:
+        position: of the operator.
+        slot: number of the constant among its inputs.
+        constant: its tensor.
+        result: activation.
+    """
+
+    position: int
+    slot: int
+    constant: int
+    result: int
 
 
 @dataclass(frozen=True)
@@ -74,12 +99,14 @@ class ChannelGroups:
     Attributes:
         groups: activation to the group of each of its channels, [C].
         layers: those that can give and take back factors, in execution order.
+        addends: constants that get the factors of what they are added to.
         limited: activations that a RELU6 ends at 6.
         count: number of groups, `KEPT` included.
     """
 
     groups: Mapping[int, Groups]
     layers: tuple[Layer, ...]
+    addends: tuple[Addend, ...]
     limited: frozenset[int]
     count: int
 
@@ -99,6 +126,7 @@ class _Finder:
 
     def __init__(self, tree: Any):
         self._tree, self._graph = tree, tree.subgraphs[0]
+        self._inner = find_written(Editor(tree)).operators
         self._uses = Counter(
             self._graph.tensors[index].buffer
             for operator in self._graph.operators
@@ -115,6 +143,7 @@ class _Finder:
                 self._count += shape[-1]
         self._pairs: list[tuple[Groups, Groups]] = []
         self._limited: set[int] = set()
+        self._addends: list[Addend] = []
 
     def find(self) -> ChannelGroups:
         layers = []
@@ -124,13 +153,14 @@ class _Finder:
             if (layer := self._layer(position, operator)) is not None:
                 layers.append(layer)
                 self._end_at_layer(operator, layer)
-            elif not self._pass_on(operator):
+            elif not self._pass_on(position, operator):
                 for index in (*indices(operator.inputs), *indices(operator.outputs)):
                     self._keep(index)
         joined = np.unique(self._join(), return_inverse=True)[1]
         groups = {index: joined[own] for index, own in self._numbers.items()}
         count = int(joined.max(initial=0)) + 1
-        return ChannelGroups(groups, tuple(layers), frozenset(self._limited), count)
+        addends = tuple(self._addends)
+        return ChannelGroups(groups, tuple(layers), addends, frozenset(self._limited), count)
 
     def _join(self) -> Groups:
         """Return the lowest channel number of each channel's group."""
@@ -162,6 +192,8 @@ class _Finder:
         data, weights, bias = _TURNED_SLOTS if kind == _TURNED else _SLOTS
         if kind not in _AXES or len(inputs) <= max(data, weights):
             return None
+        if kind == _GAMMA and not self._is_gamma(position, inputs):
+            return None
         own = [self._graph.tensors[inputs[slot]] for slot in (weights, bias) if inputs[slot:]]
         if len(inputs) > bias and inputs[bias] < 0:
             own.pop()
@@ -172,6 +204,16 @@ class _Finder:
             return None
         result = indices(operator.outputs)[0]
         return Layer(position, kind, inputs[data], result, weights, bias, *_AXES[kind])
+
+    def _is_gamma(self, position: int, inputs: tuple[int, ...]) -> bool:
+        """Whether a MUL gives each channel in a normalization one factor."""
+        constant = self._constant(inputs[1])
+        channels = len(self._numbers.get(inputs[0], ()))
+        return (
+            position in self._inner
+            and constant is not None
+            and constant.shape[-1:] == (constant.size,) == (channels,)
+        )
 
     def _end_at_layer(self, operator: Any, layer: Layer) -> None:
         """Keep the units of what a layer cannot take a factor from, or give one to."""
@@ -192,7 +234,7 @@ class _Finder:
             self._limited |= set(indices(operator.outputs))
         return fused in (_NONE, _RELU, _RELU6)
 
-    def _pass_on(self, operator: Any) -> bool:
+    def _pass_on(self, position: int, operator: Any) -> bool:
         """Join the channels that an operator passes on; False if it does not commute."""
         kind, inputs, outputs = self._kind(operator), indices(operator.inputs), operator.outputs
         read = [self._numbers[index] for index in inputs if index in self._numbers]
@@ -200,6 +242,8 @@ class _Finder:
         if not is_known or not self._is_bounded_well(operator):
             return False
         result = self._numbers[int(outputs[0])]
+        if kind in ("ADD", "SUB") and len(read) == 1:
+            return self._pass_sum(position, operator, read[0], result)
         if kind in ("ADD", "SUB"):
             fits = len(read) == 2 and all(len(own) == len(result) for own in read)
             return fits and all(self._same(own, result) for own in read)
@@ -209,6 +253,16 @@ class _Finder:
             return self._pass_joined(operator, read, result)
         is_single = len(read) == 1 and inputs[0] in self._numbers
         return is_single and self._pass_one(kind, operator, read[0], result)
+
+    def _pass_sum(self, position: int, operator: Any, given: Groups, result: Groups) -> bool:
+        """A constant that is added gets the factors of its channels, if it has all of them."""
+        inputs = indices(operator.inputs)
+        for slot, index in enumerate(inputs):
+            constant = self._constant(index)
+            if constant is not None and constant.shape[-1:] == given.shape == result.shape:
+                self._addends.append(Addend(position, slot, index, int(operator.outputs[0])))
+                return self._same(given, result)
+        return False
 
     def _pass_product(self, inputs: tuple[int, ...], read: list[Groups], result: Groups) -> bool:
         """A product has the factor of one operand; the other one keeps its units."""
@@ -276,7 +330,7 @@ class _Finder:
 
     def _constant(self, index: int) -> NDArray[Any] | None:
         tensor = self._graph.tensors[index]
-        if not flatbuffer.is_constant(self._tree, tensor):
+        if index < 0 or not flatbuffer.is_constant(self._tree, tensor):
             return None
         return flatbuffer.constant(self._tree, tensor)
 

@@ -25,6 +25,7 @@ from edgeq.children import sandbox
 from edgeq.children.framing import read_sample
 from edgeq.converters.calibration.channel_groups import find_groups
 from edgeq.converters.calibration.lstm_steps import LstmSteps, find_lstms
+from edgeq.converters.calibration.norm_scales import open_norms
 from edgeq.converters.calibration.saturation import needed, read_by_softmax
 from edgeq.converters.calibration.statistics import BINS, ExactSum, bin_numbers
 from edgeq.converters.rewrites.soundness import READABLE
@@ -290,7 +291,9 @@ def run(path: Path, result: Path, samples: BinaryIO, keep: int, observe: str) ->
     seen = [*watched, *(index for item in fused for index in item.inner)]
     channelwise = rowwise = frozenset[int]()
     if observe == "all":
-        grouped = find_groups(tree).tensors
+        opened = flatbuffer.read(path)
+        open_norms(opened)
+        grouped = find_groups(opened).tensors
         read = read_by_softmax(tree)
         channelwise = frozenset(place for place, index in enumerate(watched) if index in grouped)
         rowwise = frozenset(place for place, index in enumerate(watched) if index in read)
