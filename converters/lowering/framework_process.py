@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
