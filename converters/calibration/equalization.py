@@ -181,8 +181,8 @@ def _room(
     }
     members = [(found.groups[index], index, peaks.get(index)) for index in found.groups]
     for addend in found.addends:
-        own = flatbuffer.constant(tree, tree.subgraphs[0].tensors[addend.constant])
-        peak = np.abs(own.astype(np.float64)).reshape(-1, own.shape[-1]).max(axis=0)
+        added = flatbuffer.constant(tree, tree.subgraphs[0].tensors[addend.constant])
+        peak = np.abs(added.astype(np.float64)).reshape(-1, added.shape[-1]).max(axis=0)
         members.append((found.groups[addend.result], addend.constant, peak))
     highest = np.zeros(found.count)
     for groups, _, peak in members:
