@@ -50,6 +50,7 @@ FLOORS = (
     ("packaging",),
     ("pipeline",),
     ("cli",),
+    ("ci",),
 )
 
 
