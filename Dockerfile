@@ -9,13 +9,13 @@ FROM ${BASE} AS build
 RUN python3 -m venv /opt/edgeq
 # pip also writes the bytecode, which the image's user cannot do.
 COPY scripts/convert.lock /source/
-RUN /opt/edgeq/bin/pip install --no-cache-dir --require-hashes -r /source/convert.lock
+RUN /opt/edgeq/bin/pip install --no-cache-dir --only-binary :all: --require-hashes -r /source/convert.lock
 COPY pyproject.toml setup.py README.md LICENSE /source/
 COPY edgeq /source/edgeq
 COPY converters /source/converters
 COPY device_runners /source/device_runners
 COPY models /source/models
-RUN /opt/edgeq/bin/pip install --no-cache-dir --no-deps /source \
+RUN /opt/edgeq/bin/pip install --no-deps --no-build-isolation /source \
     && rm -r /opt/edgeq/lib/python3*/site-packages/tensorflow/include
 
 FROM ${BASE}

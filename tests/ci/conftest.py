@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -39,10 +40,10 @@ def _check_out(folder: Path) -> None:
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "action.yml",
                  ".pre-commit-hooks.yaml"):  # fmt: skip
         shutil.copy(ROOT / name, clone)
-    # The first package of the lock; all of them, with TensorFlow, are in this environment.
-    lines = (ROOT / "scripts" / "convert.lock").read_text().splitlines(keepends=True)
-    end = next(place for place in range(2, len(lines)) if not lines[place].startswith(" "))
-    (clone / "scripts" / "convert.lock").write_text("".join(lines[:end]))
+    # The part of the lock that a build needs; this environment has the others, with TensorFlow.
+    lock = (ROOT / "scripts" / "convert.lock").read_text()
+    (setuptools,) = re.findall(r"^setuptools==.*\n(?: .*\n)+", lock, re.M)
+    (clone / "scripts" / "convert.lock").write_text(setuptools)
     for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "-m", "edgeq"]):
         who = ("-c", "user.name=tests", "-c", "user.email=tests@example.org")
         subprocess.run(["git", *who, *command], cwd=clone, check=True, capture_output=True)
