@@ -51,6 +51,7 @@ FLOORS = (
     ("packaging",),
     ("pipeline",),
     ("cli",),
+    ("ci",),
 )
 
 
