@@ -27,7 +27,7 @@ def gate(
     """Compare the records of one model with the policy of a file.
 
     Args:
-        records: paths of what `convert`, `tune`, `compare`, `bench` and `eval` wrote.
+        records: paths of what `convert`, `tune`, `compare`, `bench`, `eval` and `fit` wrote.
         policy: path of the `edgeq.toml`.
         baseline: paths of the records of the baseline model, for regressions.
 

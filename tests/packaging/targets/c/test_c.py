@@ -20,6 +20,9 @@ from edgeq.children.other_python import OtherPython
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import MissingExtraError, PackageError, SourceError
+from edgeq.fit import operators
+from edgeq.fit import tflite_micro as micro
+from edgeq.fit.arena import ArenaMeasurement, arena_with_margin
 from edgeq.packaging.assembly.tools import LOCAL_TOOLS
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.contract import make_contract
@@ -34,9 +37,7 @@ from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.vectors import prepare
 from edgeq.packaging.targets import find_target
-from edgeq.packaging.targets.c import literals, operators, writing
-from edgeq.packaging.targets.c import tflite_micro as micro
-from edgeq.packaging.targets.tools import ArenaMeasurement
+from edgeq.packaging.targets.c import literals, writing
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.tflite.model_file import ModelFile, parse_model, read_model
 from edgeq.values import FileRef, TensorSpec
@@ -95,7 +96,7 @@ def files(
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> ArenaMeasurement:
     """Tests of what is written around a model need no run of it."""
-    measured = ArenaMeasurement("0.dev1", (), 4640, 3984)
+    measured = ArenaMeasurement("0.dev1", (), 4640, 3984, 1440)
     monkeypatch.setattr(writing, "measure", lambda inputs, tools: measured)
     return measured
 
@@ -810,8 +811,8 @@ def test_the_methods_are_the_resolvers() -> None:
 
 
 def test_margin_is_an_eighth_and_at_least_1_kib() -> None:
-    assert writing.arena_with_margin(4640) == 6 * 1024
-    assert writing.arena_with_margin(103_680) == 114 * 1024
+    assert arena_with_margin(4640) == 6 * 1024
+    assert arena_with_margin(103_680) == 114 * 1024
 
 
 @pytest.mark.parametrize(
