@@ -50,6 +50,7 @@ PLACES = {
     "values": (0, 7), "tflite": (1, 7), "files": (2, 7), "children": (3, 7),
     "errors": (0, 8), "issues": (1, 8), "project": (2, 8), "provenance": (3, 8),
     "timing": (4, 8), "escaping": (0, 9), "progress": (1, 9), "version": (2, 9), "moved": (3, 9),
+    "fit": (4, 9),
     "wording": (4, 7),
 }  # fmt: skip
 

@@ -142,10 +142,9 @@ def _run(
         if status == 0 and _COUNTS.search(log):
             return log
         lines = [line.strip() for line in log.splitlines() if line.strip()]
-        said = next((line for line in lines if "rror" in line), lines[-1] if lines else "nothing")
+        said = lines[-1] if lines else "without a message"
         how = f"{child.ending} on" if status < 0 else "does not compile"
         raise SourceError(
-            f"Vela {runtime.version} {how} {shown_as}: {said[:300].rstrip('.')}.",
-            hint="Vela needs an INT8 or INT16 model: convert it with --scheme int8.",
+            f"Vela {runtime.version} {how} {shown_as}: {said[:500].rstrip('.')}.",
             details=log[-_LOG_TAIL_CHARACTERS:],
         )

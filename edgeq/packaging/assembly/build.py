@@ -138,7 +138,9 @@ def make_package(
     if chosen.license is not None:
         chosen = replace(chosen, license=read_license(chosen.license))
     key = None if chosen.key is None else signing.read_private_key(chosen.key)
+    form = _choose_form(targets.find_target(target), target, chosen.form)
     inputs, notes = _gather(Path(model), target, data, records, chosen)
+    inputs = replace(inputs, form=form)
     files = make_files(target, inputs, LOCAL_TOOLS)
     manifest = describe(target, inputs, files)
     sealed = seal(manifest, files)
@@ -152,7 +154,6 @@ def _gather(
 ) -> tuple[PackageInputs, tuple[str, ...]]:
     """Collect the inputs of the package, and notes about them for the user."""
     model, kind = read_tflite(path), targets.find_target(target)
-    form = _choose_form(kind, target, chosen.form)
     kind.check_model(model)
     contract = make_contract(
         model, name=chosen.name, version=chosen.version, labels=chosen.labels,
@@ -201,7 +202,6 @@ def _gather(
         chosen.description,
         has_records=chosen.has_records,
         is_signed=chosen.key is not None,
-        form=form,
     )
     count = len(golden.vectors)
     if count < chosen.vectors:
