@@ -312,6 +312,17 @@ def test_outputs_are_held_to_the_tolerance_wherever_they_differ(tmp_path: Path) 
         assert not passes(steps=steps), steps
 
 
+def write_codes(folder: Path) -> None:
+    """What the resolver of `tflm_linked` includes."""
+    codes = {name: code for code, name in flatbuffer.operator_names().items()}
+    lines = (
+        f"METHOD({method}, {codes[name]})\n"
+        for name, method in operators.METHODS.items()
+        if name in codes
+    )
+    (folder / "codes.inc").write_text("".join(lines))
+
+
 INSIDE = """
 import ctypes, os, sys
 sys.setdlopenflags(os.RTLD_NOW | os.RTLD_GLOBAL)
@@ -339,13 +350,7 @@ def test_it_runs_in_the_real_runtime(
     """Linked with the runtime inside the Python package, which it is loaded into."""
     if tflite_micro.version != RELEASE:
         pytest.skip(f"The declarations in {LINKED.name} are those of tflite-micro {RELEASE}")
-    codes = {name: code for code, name in flatbuffer.operator_names().items()}
-    lines = (
-        f"METHOD({method}, {codes[name]})\n"
-        for name, method in operators.METHODS.items()
-        if name in codes
-    )
-    (tmp_path / "codes.inc").write_text("".join(lines))
+    write_codes(tmp_path)
     folder = unpack(files, tmp_path)
     test = folder / "edgeq_fmnist_golden_test.cc"
     text = test.read_text()
