@@ -1,4 +1,4 @@
-"""Where the compiler of the Coral Edge TPU would place operators, by its documented list.
+"""Predict where the compiler of the Coral Edge TPU places operators, by its documented list.
 
 `edge_tpu.toml` has the list with its sources. The compiler places operators on the accelerator up
 to the first one that it cannot map, and all after it on the processor (Axis, ARTPEC-7 optimization

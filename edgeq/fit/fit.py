@@ -95,7 +95,7 @@ def _choose(
 def _find_needs(
     file: ModelFile, operators: Sequence[MicroOperator]
 ) -> tuple[MicroNeeds | None, str | None]:
-    """What the model needs; or why the runtime does not run it."""
+    """The needs of the model; or the reason why the runtime does not run it."""
     missing = list(dict.fromkeys(item.name for item in operators if item.lacks is not None))
     if missing:
         return None, f"tflite-micro has no right kernel for {', '.join(missing)}"

@@ -1,4 +1,4 @@
-"""What a model needs of a microcontroller: the arena, measured, and its code, estimated."""
+"""The needs of a model on a microcontroller: the arena, measured, and its code, estimated."""
 
 from __future__ import annotations
 

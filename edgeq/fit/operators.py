@@ -81,7 +81,7 @@ def list_operators(model: ModelFile) -> tuple[MicroOperator, ...]:
 
 
 def _lacks(operator: OperatorReport) -> str | None:
-    """What an operator needs and has not: "kernel", "INT8 kernel"...; None if nothing is known."""
+    """The kernel that an operator lacks: "kernel", "INT8 kernel"...; None if none is known."""
     if operator.name not in METHODS:
         return "kernel"
     form = _form(operator)

@@ -64,7 +64,7 @@ def _one_board(fit: BoardFit) -> list[RenderableType]:
 
 
 def _source_lines(sources: Sequence[Document]) -> list[RenderableType]:
-    """Lines of their own, which stay whole, so that an address can be copied."""
+    """Separate lines, which stay whole, so that an address can be copied."""
     return [
         Text(f"  {line}", "dim")
         for item in sources

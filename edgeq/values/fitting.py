@@ -20,7 +20,7 @@ class Document:
     Attributes:
         title: of the document.
         page: or section with the figure.
-        date: of the document, as it gives it; else the revision that was read.
+        date: of the document, as it states it; without one, the revision that was read.
         url: where it is published.
     """
 
@@ -94,7 +94,7 @@ class MemoryStep:
 
 @dataclass(frozen=True)
 class MicroNeeds:
-    """What a model needs of a microcontroller.
+    """The needs of a model on a microcontroller.
 
     Attributes:
         runtime: version of tflite-micro that measured the arena, on 64 bits with reference kernels.
@@ -161,7 +161,7 @@ class EthosFit:
 
 @dataclass(frozen=True)
 class EdgeTpuOperator:
-    """Where the compiler of the Edge TPU will probably place an operator.
+    """The place that the compiler of the Edge TPU will probably choose for an operator.
 
     Attributes:
         index: in the order of execution.
@@ -200,7 +200,7 @@ class Fit:
         operators: kinds of operators of the model.
         memory: a step for each operator of the main graph.
         headroom_flash_bytes, headroom_ram_bytes: kept free for the user's program.
-        needs: None when nothing asked for boards, or the runtime cannot run the model.
+        needs: None when no board was requested, or the runtime cannot run the model.
         refusal: why the runtime does not run the model; None when it does.
         boards: in the order of the table.
         ethos_u, edge_tpu: None when not requested.

@@ -1,4 +1,4 @@
-"""Whether a model fits a board: the arena is that of a package, and a missing byte is told."""
+"""Whether a model fits a board: the arena is that of a package, and a missing byte is stated."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ TINY = {"add": add_one, "double": double_int8, "subtract": subtract}
 
 
 def arena_of_package(path: Path, tmp_path: Path) -> int:
-    """As `edgeq package --target c` states it, for samples that are not those of `edgeq fit`."""
+    """The arena that `edgeq package --target c` states, for other samples than those of `edgeq fit`."""
     inputs, _ = read_model(path).interface
     drawn = np.random.default_rng(1)
     samples = {

@@ -56,13 +56,13 @@ static_assert(edgeq::SharedArenaBytes<one::Arena>() == one::kArenaBytes, "alone 
 alignas(16) static std::uint8_t arena[kDeclared + 16];
 
 template <typename In, typename Out>
-int Sample(MicroInterpreter& interpreter, const void* given, const typename Out::Value* wanted,
+int Sample(MicroInterpreter& interpreter, const void* given, const typename Out::Value* golden,
            double tolerance) {
   std::memcpy(interpreter.input(0)->data.raw, given, sizeof(typename In::Value) * In::kSize);
   if (interpreter.Invoke() != kTfLiteOk) return 1;
   const auto* found = reinterpret_cast<typename Out::Value*>(interpreter.output(0)->data.raw);
   for (std::size_t i = 0; i < Out::kSize; ++i) {
-    const double apart = static_cast<double>(found[i]) - static_cast<double>(wanted[i]);
+    const double apart = static_cast<double>(found[i]) - static_cast<double>(golden[i]);
     if (apart > tolerance || apart < -tolerance) return 1;
   }
   return 0;

@@ -186,7 +186,7 @@ int edgeq::{{ namespace }}::GoldenTest() {
   return failed;
 }
 
-// The build systems of these have a main() of their own.
+// These bring their own main().
 #if !defined(EDGEQ_NO_MAIN) && !defined(ARDUINO) && !defined(ESP_PLATFORM) && !defined(__ZEPHYR__)
 int main() { return edgeq::{{ namespace }}::GoldenTest() == 0 ? 0 : 1; }
 #endif

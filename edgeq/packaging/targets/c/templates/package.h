@@ -71,7 +71,7 @@ constexpr std::size_t kArenaBytesMeasured = {{ arena_measured }};
 // Print MicroInterpreter::arena_used_bytes() on the board before making it smaller.
 constexpr std::size_t kArenaBytes = {{ arena_bytes }};
 
-// Of these, what stays allocated as long as the interpreter exists.
+// The part of it that stays allocated as long as the interpreter exists.
 constexpr std::size_t kArenaBytesPersistent = {{ arena_persistent }};
 
 // For edgeq::SharedArenaBytes.
