@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgeq.converters.training.distillation import distill
     from edgeq.converters.training.qat import quantization_aware
     from edgeq.devices.doctor import doctor
+    from edgeq.fit.fit import fit_model
     from edgeq.gating.gate import gate
     from edgeq.history.store import open_history
     from edgeq.inspection.contents import inspect_model
@@ -43,6 +44,7 @@ __all__ = [
     "distill",
     "doctor",
     "evaluate",
+    "fit_model",
     "gate",
     "inspect_model",
     "make_contract",
@@ -63,6 +65,7 @@ _MODULES = {
     "add_metadata": "edgeq.packaging.documents.metadata",
     "certify": "edgeq.converters.proof.certificate",
     "doctor": "edgeq.devices.doctor",
+    "fit_model": "edgeq.fit.fit",
     "gate": "edgeq.gating.gate",
     "inspect_model": "edgeq.inspection.contents",
     "make_contract": "edgeq.packaging.contract.contract",

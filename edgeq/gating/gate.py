@@ -29,8 +29,8 @@ def gate(
     """Compare the records of one model with the policy of a file.
 
     Args:
-        records: paths of what `convert`, `tune`, `compare`, `bench` and `eval` wrote; a `.tflite`
-            means the record beside it, which must be about the file as it is now.
+        records: paths of what `convert`, `tune`, `compare`, `bench`, `eval` and `fit` wrote; a
+            `.tflite` means the record beside it, which must be about the file as it is now.
         policy: path of the `edgeq.toml`.
         baseline: paths of the records of the baseline model, for regressions.
 
