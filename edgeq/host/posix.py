@@ -86,7 +86,7 @@ def remove(path: Path) -> None:
 
 
 def hint_if_open(error: OSError) -> str | None:
-    """Return what to do if another program has the file open; None, as it may be."""
+    """Return None: a file that another program has open can be replaced here."""
     return None
 
 

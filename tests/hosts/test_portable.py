@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,9 @@ def uses(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, word.arg) for word in node.keywords if word.arg in KEYWORDS)
 
 
-def lacks(module: str) -> set[str]:
-    found = {*absent(module, "win32"), *absent(module, "darwin")} if module else set()
+@cache
+def lacks(module: str) -> frozenset[str]:
+    found = absent(module, "win32") | absent(module, "darwin") if module else frozenset()
     return found | MISUSED.get(module, set())
 
 

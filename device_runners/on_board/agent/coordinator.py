@@ -51,6 +51,7 @@ def keep(folder: str) -> None:
         start_ready(plan["runtime"])
     for line in sys.stdin:
         run_job(json.loads(line))
+        os.chdir(folder)  # Windows removes no folder in which a process works
 
 
 def stop(number: int, frame: Any) -> None:

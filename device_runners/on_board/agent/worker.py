@@ -45,8 +45,9 @@ class Worker:
         os.chdir(folder)
 
     def rest(self) -> None:
-        """Free the model; the process stays for the next job."""
+        """Free the model and leave the job's folder; the process stays for the next job."""
         self.interpreter = None
+        os.chdir("..")  # Windows removes no folder in which a process works
 
     def pin(self, cores: list[int]) -> None:
         """Bind this process, and the threads that it will start, to these cores.
