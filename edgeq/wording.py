@@ -152,13 +152,18 @@ def first_name(name: str, prefix: str = "") -> str:
 
 
 def common_prefix(names: Sequence[str]) -> str:
-    """The beginning of most first names, up to the first slash: the model's name."""
+    """The parts, up to a slash, that begin most first names: the model, and folders in it."""
     if len(names) < 2:
         return ""
-    shortened = map(first_name, names)
-    first = [name.partition("/")[0] + "/" for name in shortened if "/" in name]
-    common = Counter(first).most_common(1)
-    return common[0][0] if common and common[0][1] > len(names) // 2 else ""
+    parts = [first_name(name).split("/")[:-1] for name in names]
+    prefix = ""
+    for depth in range(1, max(map(len, parts)) + 1):
+        begins = Counter("/".join(own[:depth]) + "/" for own in parts if len(own) >= depth)
+        longer, count = begins.most_common(1)[0]
+        if count <= len(names) // 2 or not longer.startswith(prefix):
+            break
+        prefix = longer
+    return prefix
 
 
 def left_out(prefix: str) -> str:
