@@ -43,8 +43,9 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
         # Arguments have a record without words: they are explained above.
         names, meaning = parameter.get_help_record(context) or ("", "")
         if meaning:
-            # A bar ends the cell, in code also after a backslash.
-            yield f"| <code>{html.escape(names).replace('|', '&#124;')}</code> | {_cell(meaning)} |"
+            # A bar ends the cell, in code also after a backslash; a line may be broken behind it.
+            shown = html.escape(names).replace("|", "&#124;<wbr>")
+            yield f"| <code>{shown}</code> | {_cell(meaning)} |"
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             inner = command.get_command(context, name)

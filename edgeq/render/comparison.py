@@ -85,7 +85,9 @@ def show_comparison(result: Comparison) -> str:
         speed = show_ratio(bench.speedups[0]) if bench.speedups else "invalid"
         table.add_row("latency p50", *(show_ms(run.latency.p50_ms) for run in bench.runs), speed)
         table.add_row("latency p90", *(show_ms(run.latency.p90_ms) for run in bench.runs), "")
-        table.add_row("peak memory", *(show_bytes(run.peak_rss_bytes) for run in bench.runs), "")
+        peaks = [run.peak_rss_bytes for run in bench.runs]
+        smaller = show_sizes(peaks[0] / peaks[1]) if peaks[0] and peaks[1] else ""
+        table.add_row("peak memory", *map(show_bytes, peaks), smaller)
         where = ["", facts_line(bench.facts, bench.runs[0])]
         issues += [issue for run in bench.runs for issue in run.issues]
     word, style = _VERDICTS[result.verdict]
