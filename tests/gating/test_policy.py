@@ -78,8 +78,8 @@ def test_a_number_that_no_float_holds_is_refused(rule: str, tmp_path: Path) -> N
         ("[policy]\naccept = []\n",
          "The [policy] of F has no rule, so every model would pass. Rules are max_drop_points, "
          "min_accuracy, min_sqnr_db, max_lost_parts, max_size, max_float_islands, runs_on, "
-         "min_speedup, max_peak_memory, max_arena, and tables [policy.metrics.NAME], [policy.devices.NAME] and "
-             "[policy.regression]."),
+         "min_speedup, max_peak_memory, max_arena, and tables [policy.metrics.NAME], "
+             "[policy.devices.NAME] and [policy.regression]."),
         ("[devices.pi4]\naddress = 'x'\n",
          "F has no [policy]. Add one, such as: [policy] and max_drop_points = 0.5"),
     ],
