@@ -50,8 +50,11 @@ def as_array(value: Any, where: str) -> Array:
         DataError: it is not one.
     """
     try:
-        # PyTorch converts neither tensors with gradients nor those of a GPU by itself.
-        array = np.asarray(value.detach().cpu() if is_of(value, "torch", "Tensor") else value)
+        if is_of(value, "torch", "Tensor"):
+            # It converts neither gradients, nor a GPU's memory, nor this dtype by itself.
+            value = value.detach().cpu()
+            value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+        array = np.asarray(value)
     except Exception as error:
         raise DataError(
             f"{begin(where)} is not an array: {type(error).__name__}: {quote(error)}."
