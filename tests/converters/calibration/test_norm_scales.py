@@ -8,10 +8,10 @@ import pytest
 
 import edgeq
 from edgeq.accuracy.verdict import worst_sqnr_db
+from edgeq.converters.calibration.channel_extremes import channel_extremes
 from edgeq.converters.calibration.channel_groups import find_groups
 from edgeq.converters.calibration.equalization import Equalized, Way, equalize
 from edgeq.converters.calibration.norm_scales import open_norms
-from edgeq.converters.calibration.worker import channel_extremes
 from edgeq.converters.graph.operator_stepper import Stepper
 from edgeq.converters.proof.layer_errors import Pair
 from edgeq.converters.rewrites.editor import Editor
