@@ -181,8 +181,8 @@ def _room(
     }
     members = [(found.groups[index], index, peaks.get(index)) for index in found.groups]
     for addend in found.addends:
-        added = flatbuffer.constant(tree, tree.subgraphs[0].tensors[addend.constant])
-        peak = np.abs(added.astype(np.float64)).reshape(-1, added.shape[-1]).max(axis=0)
+        values = flatbuffer.constant(tree, tree.subgraphs[0].tensors[addend.constant])
+        peak = np.abs(values.astype(np.float64)).reshape(-1, values.shape[-1]).max(axis=0)
         members.append((found.groups[addend.result], addend.constant, peak))
     highest = np.zeros(found.count)
     for groups, _, peak in members:
@@ -195,11 +195,11 @@ def _room(
             continue
         is_limited = index in found.limited
         is_joined = way.is_open and not is_limited
-        own: Factors = np.where(groups == KEPT, peak, highest[groups]) if is_joined else peak
-        widest = min(float(own.max(initial=0.0)), _CEILING if is_limited else np.inf)
-        alive = own > 1e-6 * widest
+        largest: Factors = np.where(groups == KEPT, peak, highest[groups]) if is_joined else peak
+        widest = min(float(largest.max(initial=0.0)), _CEILING if is_limited else np.inf)
+        alive = np.greater(largest, 1e-6 * widest)
         is_alive[groups[alive]] = True
-        np.minimum.at(most, groups[alive], widest / own[alive])
+        np.minimum.at(most, groups[alive], widest / largest[alive])
     most[~is_alive | (np.arange(found.count) == KEPT)] = 1.0
     return np.asarray(np.maximum(most, 1.0), np.float64)
 

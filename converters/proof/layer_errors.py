@@ -251,6 +251,8 @@ class Pair:
     def _factors(self, index: int, values: Array) -> Array:
         """The factor of each entry of the last axis: the channels, perhaps once per position."""
         factors = self._units[index]
+        if factors.ndim > 1:
+            return factors
         return np.tile(factors, values.shape[-1] // len(factors))
 
     def _is_quantized(self, twin: int) -> bool:

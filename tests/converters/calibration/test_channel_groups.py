@@ -91,14 +91,28 @@ def bent(build: Builder, x: int) -> int:
     return build.add("PRELU", [x, build.constant(np.linspace(-0.5, 2, SIZE))], [1, 4, 4, SIZE])
 
 
+def attended(build: Builder, x: int) -> int:
+    """Values of two heads, each position's a mix of all positions'."""
+    heads = build.add("RESHAPE", [x, build.constant([1, 16, 2, 4], "int32")], [1, 16, 2, 4])
+    turn = build.constant([0, 2, 1, 3], "int32")
+    values = build.add("TRANSPOSE", [heads, turn], [1, 2, 16, 4])
+    score = build.constant(np.random.default_rng(4).uniform(size=(1, 2, 16, 16)))
+    mixed = build.add(
+        "BATCH_MATMUL", [score, values], [1, 2, 16, 4], options=options("BatchMatMul")
+    )
+    back = build.add("TRANSPOSE", [mixed, turn], [1, 16, 2, 4])
+    return build.add("RESHAPE", [back, build.constant([1, 4, 4, SIZE], "int32")], [1, 4, 4, SIZE])
+
+
 def added(build: Builder, x: int) -> int:
     return build.add("SUB", [build.constant(np.arange(SIZE) + 1), x], [1, 4, 4, SIZE])
 
 
-@pytest.mark.parametrize(
-    "between",
-    [added, residual, padded, joined, spread, resized, gated, averaged, sliced, turned, bent],
-)
+PASSING = (added, attended, averaged, bent, gated, joined, padded, residual, resized, sliced,
+           spread, turned)  # fmt: skip
+
+
+@pytest.mark.parametrize("between", PASSING)
 def test_factors_pass_through(between: Callable[[Builder, int], int]) -> None:
     """With other factors for all groups, the model computes the same."""
     build, random = Builder(), np.random.default_rng(1)
@@ -108,7 +122,7 @@ def test_factors_pass_through(between: Callable[[Builder, int], int]) -> None:
     found = find_groups(flatbuffer.parse(content, "m"))
     assert {first, end} <= found.tensors
     channels = {
-        index: np.stack([np.zeros(len(own)), random.uniform(0.1, 1, found.count)[own]])
+        index: np.stack([np.zeros(own.shape), random.uniform(0.1, 1, found.count)[own]])
         for index, own in found.groups.items()
     }
     made = equalize(content, channels, Way(1.0))
