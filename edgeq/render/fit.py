@@ -24,7 +24,7 @@ from edgeq.wording import common_prefix, first_name, left_out, plural
 
 _STYLES = {"fits": "green", "tight": "yellow", "no": "red"}
 _MOST_STEPS = 20
-_BAR = 40
+_BAR = 28  # no longer than a word that a table leaves whole
 _MOST_NAMES = 12
 
 
