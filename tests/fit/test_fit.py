@@ -68,7 +68,7 @@ TINY = {"add": add_one, "double": double_int8, "subtract": subtract}
 
 
 def arena_of_package(path: Path, tmp_path: Path) -> int:
-    """The arena that `edgeq package --target c` states, for other samples than those of `edgeq fit`."""
+    """The arena that `edgeq package --target c` states, for other samples than `edgeq fit` uses."""
     inputs, _ = read_model(path).interface
     drawn = np.random.default_rng(1)
     samples = {
@@ -316,7 +316,10 @@ def test_the_command(tflite_micro: OtherPython, vww: Path, tmp_path: Path) -> No
     assert status(tight) == 4 and "TIGHT: a board of this size" in tight.stdout
     no = run(vww, "--flash", "1MB", "--ram", "103679")
     assert status(no) == 3 and "1 bytes of RAM are missing" in no.stdout
-    assert status(run(vww, "--flash", "1MB", "--ram", "103680", "--headroom-ram", "1")) == 4
+    alone = ("--headroom-ram", "0", "--headroom-flash", "0")
+    reserved = fit.needs.reserved_bytes
+    assert status(run(vww, "--flash", "1MB", "--ram", reserved, *alone)) == 0
+    assert status(run(vww, "--flash", "1MB", "--ram", reserved - 1, *alone)) == 4
 
     # Gate and report read the record.
     policy = tmp_path / "edgeq.toml"
