@@ -333,8 +333,8 @@ def test_the_command(tflite_micro: OtherPython, vww: Path, tmp_path: Path) -> No
     report = make_report([record])
     (section,) = [item for item in report.sections if item.id == "fit"]
     kinds = [block.kind for block in section.blocks]
-    assert kinds == ["table", "facts", "bars", "table"]
-    plot: Any = section.blocks[2]
+    assert kinds == ["table", "facts", "facts", "bars", "table"]
+    plot: Any = section.blocks[3]
     assert max(group.bars[0].value for group in plot.groups) == 55_296
 
 

@@ -572,8 +572,8 @@ def test_each_table_has_its_own_rules() -> None:
         "max_p50_ms", "max_p90_ms", "max_p99_ms", "max_init_ms"
     }  # fmt: skip
     assert set(rules_in("")) == anywhere | {
-        "max_drop_points", "min_accuracy", "min_sqnr_db", "max_size", "max_float_islands", "runs_on",
-        "fit",
+        "max_drop_points", "min_accuracy", "min_sqnr_db", "max_size", "max_float_islands",
+        "runs_on", "fit",
     }  # fmt: skip
     assert set(rules_in("regression")) == {
         "max_drop_points", "max_sqnr_loss_db", "max_size_percent", "max_p50_percent",

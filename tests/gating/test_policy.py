@@ -39,8 +39,8 @@ def test_a_number_that_no_float_holds_is_refused(rule: str, tmp_path: Path) -> N
         ("[policy]\nmax_drop_point = 1\n",
          "F, line 2: unknown rule 'max_drop_point'. Did you mean max_drop_points? Known: "
          "max_drop_points, min_accuracy, min_sqnr_db, max_size, max_float_islands, runs_on, "
-         "fit, min_speedup, max_peak_memory, max_arena, drop_must_be, speed_must_be, accept, [devices], "
-         "[metrics], [regression]."),
+         "fit, min_speedup, max_peak_memory, max_arena, drop_must_be, speed_must_be, accept, "
+         "[devices], [metrics], [regression]."),
         ("[policy]\n\nmax_size = 300\n",
          "F, line 3: max_size must be a size in quotes with one of B, kB, MB, GB, KiB, MiB, GiB, "
          'such as "300 kB", not 300. For example: max_size = "300 kB"'),
