@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgeq.converters.proof.certificate import certify
     from edgeq.converters.training.distillation import distill
     from edgeq.converters.training.qat import quantization_aware
+    from edgeq.converters.training.states import carry_states, expose_states
     from edgeq.devices.doctor import doctor
     from edgeq.fit.fit import fit_model
     from edgeq.gating.gate import gate
@@ -37,6 +38,7 @@ __all__ = [
     "__version__",
     "add_metadata",
     "bench",
+    "carry_states",
     "certify",
     "compare",
     "convert",
@@ -44,6 +46,7 @@ __all__ = [
     "distill",
     "doctor",
     "evaluate",
+    "expose_states",
     "fit_model",
     "gate",
     "inspect_model",
@@ -60,7 +63,7 @@ __all__ = [
     "write_report",
 ]
 
-# The last two work on live Keras models, so they import TensorFlow into the caller's process.
+# The last four work on live Keras models, so they import TensorFlow into the caller's process.
 _MODULES = {
     "add_metadata": "edgeq.packaging.documents.metadata",
     "certify": "edgeq.converters.proof.certificate",
@@ -79,6 +82,8 @@ _MODULES = {
     "open_history": "edgeq.history.store",
     "distill": "edgeq.converters.training.distillation",
     "quantization_aware": "edgeq.converters.training.qat",
+    "carry_states": "edgeq.converters.training.states",
+    "expose_states": "edgeq.converters.training.states",
 }
 
 sys.meta_path.append(Finder)

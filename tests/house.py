@@ -20,6 +20,7 @@ FLOORS = (
     (
         "errors",
         "escaping",
+        "host",
         "moved",
         "progress",
         "values",
@@ -50,6 +51,7 @@ FLOORS = (
     ("packaging",),
     ("pipeline",),
     ("cli",),
+    ("ci",),
 )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from edgeq.cli.printing import say, show_error, show_usage
-from edgeq.errors import EdgeqError, OutputError, SandboxWarning
+from edgeq.errors import EdgeqError, OutputError, SandboxWarning, did_you_mean
 from edgeq.version import VERSION
 
 _python_shows = warnings.showwarning
@@ -84,6 +84,10 @@ _VERBS = {
 }
 
 
+# Words of other tools.
+_OTHER_WORDS = {"quantize": "convert", "optimize": "tune", "diff": "compare", "info": "inspect"}
+
+
 class Verbs(click.Group):
     """A group whose commands live in modules that are not imported until one is run."""
 
@@ -98,6 +102,17 @@ class Verbs(click.Group):
         command = importlib.import_module(_VERBS[cmd_name][0]).command
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Refuse an unknown verb with the one that was probably meant."""
+        name = args[0]
+        if name not in _VERBS and not name.startswith("-"):
+            meant = _OTHER_WORDS.get(name.lower())
+            guess = f"Did you mean {meant!r}? " if meant else did_you_mean(name, _VERBS)
+            ctx.fail(f"No such command {name!r}. {guess}".rstrip())
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs with their one-line help, from the table."""

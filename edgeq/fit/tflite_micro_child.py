@@ -93,7 +93,7 @@ def survives(action: Callable[[], bool]) -> bool:
 def main() -> int:
     """Do the job."""
     confine_as_planned()
-    job = json.loads(Path(sys.argv[1]).read_text())
+    job = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     content = Path(job["model"]).read_bytes()
     arrays = np.load(job["inputs"], allow_pickle=False)
     count = len(arrays.files) // job["samples"]
@@ -119,9 +119,8 @@ def main() -> int:
         for index, array in enumerate(outputs)
     }
     np.savez(job["outputs"], **named)
-    Path(job["reply"]).write_text(
-        json.dumps({"recorded": recorded, "persistent": persistent, "least": least})
-    )
+    reply = {"recorded": recorded, "persistent": persistent, "least": least}
+    Path(job["reply"]).write_bytes(json.dumps(reply).encode())
     return 0
 
 

@@ -9,7 +9,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from edgeq.fit.kernel_code import SOURCE
-from edgeq.render.parts import grid, harmless, heading, indented, make_table, render
+from edgeq.render.parts import grid, harmless, heading, indented, render
+from edgeq.render.tables import FittingTable
 from edgeq.values import (
     BoardFit,
     Document,
@@ -23,7 +24,7 @@ from edgeq.wording import common_prefix, first_name, left_out, plural
 
 _STYLES = {"fits": "green", "tight": "yellow", "no": "red"}
 _MOST_STEPS = 20
-_BAR = 40
+_BAR = 28  # no longer than a word that a table leaves whole
 _MOST_NAMES = 12
 
 
@@ -80,7 +81,7 @@ def _left(total: int, left: int | None) -> str:
 
 
 def _board_table(boards: Sequence[BoardFit]) -> Padding:
-    table = make_table(">board", "verdict", ">flash", ">left", ">RAM", ">left")
+    table = FittingTable("<board", "verdict", ">flash", ">left", ">RAM", ">left")
     for fit in boards:
         board, left = fit.board, fit.ram_left_bytes
         table.add_row(
@@ -126,7 +127,7 @@ def _need_rows(result: Fit) -> Iterator[tuple[str, str]]:
 
 
 def _operator_table(operators: Sequence[MicroOperator]) -> Padding:
-    table = make_table("operator", ">version", "precision", ">number", "in tflite-micro")
+    table = FittingTable("<operator", ">version", "precision", ">number", "in tflite-micro")
     for item in operators:
         word = Text("yes") if item.lacks is None else Text(f"no {item.lacks}", "red")
         if item.remedy:
@@ -144,7 +145,7 @@ def _memory_parts(steps: Sequence[MemoryStep]) -> list[RenderableType]:
     largest = sorted(steps, key=lambda step: -step.alive_bytes)[:_MOST_STEPS]
     shown = [step for step in steps if step in largest]
     prefix = common_prefix([step.output for step in steps])
-    table = make_table(">#", "operator", ">bytes", "tensors in memory while it runs", "result")
+    table = FittingTable(">#", "<operator", ">bytes", "tensors in memory while it runs", "<result")
     for step in shown:
         width = round(_BAR * step.alive_bytes / peak.alive_bytes) if peak.alive_bytes else 0
         table.add_row(
@@ -152,7 +153,7 @@ def _memory_parts(steps: Sequence[MemoryStep]) -> list[RenderableType]:
             Text(step.operator),
             Text(f"{step.alive_bytes:,}"),
             Text("#" * width, "bold yellow" if step == peak else ""),
-            Text(first_name(step.output, prefix), no_wrap=True, overflow="ellipsis"),
+            Text(first_name(step.output, prefix)),
         )
     title = f"Memory peaks at operator {peak.index}, {peak.operator}: {peak.alive_bytes:,} bytes"
     parts: list[RenderableType] = [heading(title), indented(table)]
@@ -189,7 +190,7 @@ def _edge_tpu_parts(result: EdgeTpuFit) -> list[RenderableType]:
         "prediction by the documented list, the compiler was not run"
     )
     others = [item for item in result.operators if item.place != "edge tpu"]
-    table = make_table(">#", "operator", "place", "reason")
+    table = FittingTable(">#", "<operator", "place", "reason")
     for item in others[:_MOST_NAMES]:
         table.add_row(*map(Text, (str(item.index), item.operator, item.place, item.reason)))
     parts: list[RenderableType] = [heading(title)]

@@ -39,7 +39,7 @@ from edgeq.values.conversion import (
     TensorRange,
     TfliteModel,
 )
-from edgeq.values.data import DataRef, Preprocessing, Provenance
+from edgeq.values.data import DataRef, FrontEnd, Preprocessing, Provenance
 from edgeq.values.debugging import DebugReport, LayerReport, Remedy
 from edgeq.values.files import FileRef, Issue, JoinBlock, JoinedOutput, TensorSpec
 from edgeq.values.fitting import (
@@ -126,6 +126,7 @@ __all__ = [
     "Fit",
     "FitVerdict",
     "FloatModel",
+    "FrontEnd",
     "GateResult",
     "Histogram",
     "Inspection",

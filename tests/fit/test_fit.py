@@ -68,7 +68,7 @@ TINY = {"add": add_one, "double": double_int8, "subtract": subtract}
 
 
 def arena_of_package(path: Path, tmp_path: Path) -> int:
-    """The arena that `edgeq package --target c` states, for other samples than `edgeq fit` uses."""
+    """The arena that `package --target c` states, for other samples than those of `fit`."""
     inputs, _ = read_model(path).interface
     drawn = np.random.default_rng(1)
     samples = {
