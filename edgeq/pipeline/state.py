@@ -16,7 +16,7 @@ from edgeq.errors import OutputError
 from edgeq.files import storage
 
 _SCHEMA = "edgeq.run/1"
-_JUDGING = ("compare", "gate", "package")
+_JUDGING = ("compare", "fit", "gate", "package")
 # The inputs of a step: plain names to plain values; their digest is its key.
 Origin = Mapping[str, Any]
 
