@@ -69,7 +69,7 @@ FRAMEWORKS = {
         "torch",
         "PyTorch",
         "litert_torch",
-        "Install it with: pip install 'edgeq[torch]', here or for another Python, which "
+        'Install it with: pip install "edgeq[torch]", here or for another Python, which '
         "--torch-python names.",
     ),
     "onnx": Framework(
@@ -300,7 +300,7 @@ class ExportedReader:
             raise _missing(
                 self._framework,
                 f"{self._python} does not have ({error.message})",
-                f"Install it with: {self._python} -m pip install 'edgeq[{self.kind}]'",
+                f'Install it with: {self._python} -m pip install "edgeq[{self.kind}]"',
             ) from error
         warn_of(read["gaps"])
         return dict(read)

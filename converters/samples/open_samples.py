@@ -7,6 +7,7 @@ for sample in samples.iterate(choose(samples, 200, seed=0)): ...
 from __future__ import annotations
 
 import heapq
+import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -326,6 +327,7 @@ def _open_named(source: str | Path, inputs: Sequence[TensorSpec]) -> Source:
         raise DataError(f"There is no file or folder {name}.", hint=_KNOWN_SOURCES) from error
     except (OSError, ValueError) as error:  # ValueError for a name with a zero in it
         raise DataError(f"{name!r} cannot be read: {quote(error)}.", hint=_KNOWN_SOURCES) from error
+    name = name.replace(os.sep, "/")  # records have slashes, also on Windows
     if is_folder:
         return open_images(path, inputs, name)
     opener = _FILE_OPENERS.get(path.suffix.lower())

@@ -119,7 +119,7 @@ def test_the_workflow_may_read_what_it_fetches() -> None:
     assert WORKFLOW["permissions"] == {"actions": "read", "contents": "read"}
     # YAML 1.1 takes the key `on` for true.
     assert WORKFLOW[True] == {"pull_request": None, "push": {"branches": ["main"]}}
-    assert INSTALL == "pip install 'edgeq[convert]'"  # not run: it is this project
+    assert INSTALL == 'pip install "edgeq[convert]"'  # not run: it is this project
 
 
 # ---------------------------------------------------------------- pre-commit
