@@ -78,7 +78,7 @@ FRAMEWORKS = {
         "onnx2tf",
         # Its pins exclude those of litert-torch, and Python before 3.12.
         "Give it a separate environment: python3.12 -m venv onnx-env && onnx-env/bin/pip "
-        "install 'edgeq[onnx]', and pass --onnx-python onnx-env/bin/python.",
+        'install "edgeq[onnx]", and pass --onnx-python onnx-env/bin/python.',
     ),
 }
 

@@ -47,7 +47,7 @@ def test_a_missing_extra_says_how_to_install_it() -> None:
     assert complaint(MissingExtraError, find_python, "onnx", ConvertOptions()) == (
         "Converting from ONNX needs onnx2tf, which this Python does not have. Give it a "
         "separate environment: python3.12 -m venv onnx-env && onnx-env/bin/pip install "
-        "'edgeq[onnx]', and pass --onnx-python onnx-env/bin/python."
+        '"edgeq[onnx]", and pass --onnx-python onnx-env/bin/python.'
     )
 
 
