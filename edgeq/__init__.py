@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from edgeq.converters.proof.certificate import certify
     from edgeq.converters.training.distillation import distill
     from edgeq.converters.training.qat import quantization_aware
+    from edgeq.converters.training.states import carry_states, expose_states
     from edgeq.devices.doctor import doctor
+    from edgeq.fit.fit import fit_model
     from edgeq.gating.gate import gate
     from edgeq.history.store import open_history
     from edgeq.inspection.contents import inspect_model
@@ -36,6 +38,7 @@ __all__ = [
     "__version__",
     "add_metadata",
     "bench",
+    "carry_states",
     "certify",
     "compare",
     "convert",
@@ -43,6 +46,8 @@ __all__ = [
     "distill",
     "doctor",
     "evaluate",
+    "expose_states",
+    "fit_model",
     "gate",
     "inspect_model",
     "make_contract",
@@ -58,11 +63,12 @@ __all__ = [
     "write_report",
 ]
 
-# The last two work on live Keras models, so they import TensorFlow into the caller's process.
+# The last four work on live Keras models, so they import TensorFlow into the caller's process.
 _MODULES = {
     "add_metadata": "edgeq.packaging.documents.metadata",
     "certify": "edgeq.converters.proof.certificate",
     "doctor": "edgeq.devices.doctor",
+    "fit_model": "edgeq.fit.fit",
     "gate": "edgeq.gating.gate",
     "inspect_model": "edgeq.inspection.contents",
     "make_contract": "edgeq.packaging.contract.contract",
@@ -76,6 +82,8 @@ _MODULES = {
     "open_history": "edgeq.history.store",
     "distill": "edgeq.converters.training.distillation",
     "quantization_aware": "edgeq.converters.training.qat",
+    "carry_states": "edgeq.converters.training.states",
+    "expose_states": "edgeq.converters.training.states",
 }
 
 sys.meta_path.append(Finder)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeq.children.child import Child
-from edgeq.converters.lowering.framework_process import time_limit_s
+from edgeq.children.child import Child, time_limit_s
 from edgeq.converters.lowering.lower import check_shapes
 from edgeq.errors import LoweringError, UsageError
 from edgeq.files import scratch, storage
@@ -82,6 +81,7 @@ def resize(source: Path, shapes: Sequence[Sequence[int]], target: Path) -> None:
                 raise LoweringError(
                     f"The model cannot be run with inputs of the shapes {listed}: "
                     f"{child.last_line(f'the interpreter {child.ending}')}",
+                    hint=child.hint(None),
                     details=child.log(),
                 )
         found = json.loads(result.read_text("utf-8"))

@@ -20,8 +20,10 @@ from typing import IO, Any, Literal, TypeVar
 
 from edgeq import host
 from edgeq.children import sandbox
-from edgeq.errors import SandboxWarning
+from edgeq.errors import SandboxWarning, UsageError
 from edgeq.escaping import no_command, printable
+
+TIME_LIMIT = "EDGEQ_TIME_LIMIT_S"  # see `time_limit_s`
 
 _ENTRY = Path(__file__).with_name("entry.py")
 _LOG_TAIL_BYTES = 1 << 16
@@ -242,6 +244,13 @@ class Child:
         """The last line of the log; `empty` without one, and for a child that took too long."""
         return empty if self.is_late else (self.log().splitlines() or [empty])[-1]
 
+    def hint(self, other: str | None) -> str | None:
+        """Return a hint about its end: `other`, or first to allow it more time."""
+        if not self.is_late:
+            return other
+        more = f"Set {TIME_LIMIT} to allow more"
+        return f"{more}." if other is None else f"{more}, or {other[0].lower()}{other[1:]}"
+
     def _kill(self) -> None:
         self._group.kill(self._process)
 
@@ -253,6 +262,25 @@ class Child:
         if self._process.stdin is not None:
             with host.may_be_gone():
                 self._process.stdin.close()
+
+
+def time_limit_s() -> float:
+    """The most seconds that a child may take for one call or one sample, from the environment.
+
+    Raises:
+        UsageError: it is not a number above 0.
+    """
+    text = os.environ.get(TIME_LIMIT, "1800")
+    try:
+        limit_s = float(text)
+    except ValueError:
+        limit_s = 0.0
+    if not 0 < limit_s < threading.TIMEOUT_MAX:
+        raise UsageError(
+            f"{TIME_LIMIT} is {text!r}, not a number of seconds above 0.",
+            hint=f"Set it like {TIME_LIMIT}=3600.",
+        )
+    return limit_s
 
 
 def _alarm(delay_s: float, action: Any) -> threading.Timer:

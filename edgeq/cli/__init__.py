@@ -15,7 +15,7 @@ import click
 
 from edgeq.cli.encoding import accept_all_characters
 from edgeq.cli.printing import say, show_error, show_usage
-from edgeq.errors import EdgeqError, OutputError, SandboxWarning
+from edgeq.errors import EdgeqError, OutputError, SandboxWarning, did_you_mean
 from edgeq.version import VERSION
 
 _python_shows = warnings.showwarning
@@ -50,6 +50,10 @@ _VERBS = {
         "edgeq.cli.commands.parity",
         "Check whether kernels and devices compute the same values.",
     ),
+    "fit": (
+        "edgeq.cli.commands.fit",
+        "Say whether a .tflite fits a microcontroller, without a board.",
+    ),
     "inspect": (
         "edgeq.cli.commands.inspect",
         "List the content of a .tflite: operators, tensors, bytes.",
@@ -81,6 +85,10 @@ _VERBS = {
 }
 
 
+# Words of other tools.
+_OTHER_WORDS = {"quantize": "convert", "optimize": "tune", "diff": "compare", "info": "inspect"}
+
+
 class Verbs(click.Group):
     """A group whose commands live in modules that are not imported until one is run."""
 
@@ -95,6 +103,17 @@ class Verbs(click.Group):
         command = importlib.import_module(_VERBS[cmd_name][0]).command
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Refuse an unknown verb with the one that was probably meant."""
+        name = args[0]
+        if name not in _VERBS and not name.startswith("-"):
+            meant = _OTHER_WORDS.get(name.lower())
+            guess = f"Did you mean {meant!r}? " if meant else did_you_mean(name, _VERBS)
+            ctx.fail(f"No such command {name!r}. {guess}".rstrip())
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs with their one-line help, from the table."""

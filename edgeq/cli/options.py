@@ -241,7 +241,7 @@ def progress_display() -> Iterator[OnProgress]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     console = Console(file=sys.stderr)
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield _progress_in_lines()
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())

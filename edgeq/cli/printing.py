@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 from typing import Any
@@ -14,8 +15,13 @@ from edgeq.errors import EdgeqError
 from edgeq.escaping import json_printable, no_command, printable, printable_lines
 
 
+def is_plain() -> bool:
+    """Whether the user wants no colours (https://no-color.org), or the terminal knows none."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
 def _print(text: str, *, err: bool = False) -> None:
-    click.echo(no_command(text), err=err)
+    click.echo(no_command(text), err=err, color=False if is_plain() else None)
 
 
 def say(text: str = "", *, err: bool = False, **style: Any) -> None:
@@ -31,7 +37,8 @@ def show(text: str) -> None:
 def show_above(line: str) -> None:
     """Print a line above the progress display; click's own echo would write into it."""
     plain = no_command(line)
-    print(plain if sys.stdout.isatty() else click.unstyle(plain), flush=True)
+    has_colours = sys.stdout.isatty() and not is_plain()
+    print(plain if has_colours else click.unstyle(plain), flush=True)
 
 
 def show_json(text: str | bytes) -> None:

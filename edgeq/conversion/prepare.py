@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ from edgeq.converters.samples.open_samples import find_inputs
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.writer.precisions import name_of, recurrent_names
 from edgeq.device_runners.devices.kept_agent import KeptAgent
+from edgeq.errors import UsageError
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
 from edgeq.metrics.decoding import parse_decoding, show_decoding
@@ -152,6 +154,11 @@ def open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tupl
     record = output.with_name(output.name + ".json")
     for target in (output, record):
         storage.refuse_overwriting(target, sources)
+    if output.suffix != ".tflite":
+        raise UsageError(
+            f"-o {output} must end in .tflite.",
+            hint=f"For example: -o {shlex.quote(str(output.with_suffix('.tflite')))}",
+        )
     return (
         stack.enter_context(storage.replacing(output)),
         stack.enter_context(storage.replacing(record)),

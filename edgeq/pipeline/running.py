@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeq.converters.samples.generators import is_function_reference
+from edgeq.converters.samples.references import is_function_reference
 from edgeq.devices.fleet import Fleet, FleetEntry, run_fleet
 from edgeq.errors import DeviceError, EdgeqError, OutputError, UsageError
 from edgeq.files import storage
@@ -32,7 +32,7 @@ class Outcome:
     Attributes:
         name: of the step; of the stage where it has none.
         state: MADE, KEPT, LEFT_OUT or FAILED.
-        why: the reason for the state; "" for KEPT.
+        why: the reason for the state; "" for KEPT, and when a step is done for the first time.
         outputs: files that exist now.
     """
 

@@ -36,10 +36,10 @@ class State:
         self._steps = _read(path)
 
     def why(self, name: str, origin: Origin, outputs: Sequence[Path]) -> str | None:
-        """Why a step must be done; None when it is done and its outputs are unchanged."""
+        """Why a step must be done; None when it is done and unchanged, "" when it never was."""
         known = self._steps.get(name)
         if known is None:
-            return "not done yet"
+            return ""
         if known["key"] != _key(origin):
             before, now = known["origin"], storage.to_plain(dict(origin))
             changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]

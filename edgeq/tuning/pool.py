@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from edgeq import host
-from edgeq.children.child import Child
+from edgeq.children.child import TIME_LIMIT, Child, time_limit_s
 from edgeq.errors import QuantizationError
 from edgeq.files.storage import to_plain
 from edgeq.tuning.content_store import Store
@@ -51,7 +51,8 @@ class Worker:
         for _ in range(_ATTEMPTS):
             child = self._start()
             child.send(json.dumps({"task": to_plain(task), "want": want}))
-            line = child.stdout.readline()
+            with child.limited(time_limit_s()):
+                line = child.stdout.readline()
             if line.endswith(b"\n"):
                 reply = json.loads(line)
                 return reply if "failure" in reply else reply["ok"]
@@ -59,6 +60,8 @@ class Worker:
             if status >= 0 and (last := child.last_line("")):
                 how += f" ({last})"
             self.close()
+            if child.is_late:
+                return {"failure": f"the worker {how}; set {TIME_LIMIT} to allow more"}
         return {"failure": f"the worker {how}, {_ATTEMPTS} times"}
 
     def close(self) -> None:

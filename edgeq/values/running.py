@@ -32,6 +32,9 @@ class CoreKind:
     max_mhz: float | None
 
 
+_DOT_PRODUCT = {"asimddp", "i8mm", "avx512_vnni", "avx_vnni", "amx_int8"}
+
+
 @dataclass(frozen=True)
 class DeviceFacts:
     """Facts that the agent found on the machine it ran on; None for unknown ones.
@@ -93,6 +96,11 @@ class DeviceFacts:
     def processor(self) -> str:
         """Its model, or the kind of machine if the model is unknown."""
         return self.cpu_model or self.machine
+
+    @property
+    def has_dot_product(self) -> bool | None:
+        """Whether the processor has the instructions that make INT8 fast; None if not known."""
+        return bool(_DOT_PRODUCT & set(self.cpu_features)) if self.cpu_features else None
 
 
 @dataclass(frozen=True)

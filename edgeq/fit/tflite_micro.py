@@ -18,7 +18,7 @@ from edgeq.children.child import Child
 from edgeq.children.other_python import OtherPython, find_python
 from edgeq.errors import MissingExtraError, PackageError
 from edgeq.files import npy, scratch
-from edgeq.packaging.targets.tools import ArenaMeasurement
+from edgeq.fit.arena import ArenaMeasurement
 
 VARIABLE = "EDGEQ_TFLITE_MICRO_PYTHON"
 PACKAGE = "tflite-micro"
@@ -107,7 +107,9 @@ def run(
             tuple(found[f"{number}/{index}"] for index in range(output_count))
             for number in range(len(samples))
         )
-    return ArenaMeasurement(runtime.version, outputs, reply["least"], reply["recorded"])
+    return ArenaMeasurement(
+        runtime.version, outputs, reply["least"], reply["recorded"], reply["persistent"]
+    )
 
 
 def _run(runtime: OtherPython, folder: Path, shown_as: str, time_limit_s: float) -> None:
