@@ -97,7 +97,7 @@ def convert_model(
             data=None if plan.samples is None else plan.samples.ref,
             test_data=None if plan.test is None else plan.test.ref,
             model=TfliteModel(
-                storage.refer(target, str(output)),
+                storage.refer(target, output.as_posix()),
                 scheme.name,
                 io,
                 options.granularity,

@@ -204,8 +204,8 @@ max_float_islands = 0  # float operators left inside
 
 def _relative(path: Path, folder: Path) -> str:
     if path.is_absolute():
-        return str(path)
-    return os.path.relpath(path, folder)
+        return path.as_posix()
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def _place(source: str | None, folder: Path) -> str | None:

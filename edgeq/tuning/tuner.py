@@ -151,7 +151,7 @@ def _finish(
     ]
     if ready.plan.samples is not None:
         issues += ready.plan.samples.issues
-    file, workshop = storage.refer(target, str(output)), search.workshop
+    file, workshop = storage.refer(target, output.as_posix()), search.workshop
     ranges, seen = workshop.ranges(recipe), workshop.histograms(recipe)
     assert choice.facts is not None
     return Tuning(

@@ -551,7 +551,7 @@ def test_a_missing_extra_names_the_command(tmp_path: Path) -> None:
     )  # fmt: skip
     assert complaint(done) == (
         "error: Converting needs TensorFlow, which is not installed here.\n"
-        "hint:  Install it with: pip install 'edgeq[convert]'\n"
+        'hint:  Install it with: pip install "edgeq[convert]"\n'
     )
 
 

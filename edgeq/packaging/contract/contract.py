@@ -160,12 +160,17 @@ def package_name(given: str) -> str:
         given: by the user, or the model's file without its ending.
 
     Raises:
-        UsageError: it has no letter, is longer than file names can be, or is a package's folder.
+        UsageError: it has no letter, is longer than file names can be, or Windows reserves it.
     """
     found = naming.snake(given, "model").strip("_")
     if not naming.words(given):
         raise UsageError(
             f"{given!r} has no letter, so it cannot name a package.", hint="Pass --name my_model"
+        )
+    if naming.is_device(found):
+        raise UsageError(
+            f"Windows reserves the name {found!r} for a device, so a package cannot have it.",
+            hint="Pass --name my_model",
         )
     if len(found) > _LONGEST:
         raise UsageError(
