@@ -25,6 +25,7 @@ from edgeq.device_runners.devices.kinds import KINDS, WORDS
 from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.project import NamedCode, find_lines
+from edgeq.values.showing import bounded
 
 PROJECT_FILE = "edgeq.toml"
 
@@ -32,6 +33,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _KEYS = ("address", "python")
 
 
+@bounded
 @dataclass(frozen=True)
 class NamedDevice:
     """An entry.

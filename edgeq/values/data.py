@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeq.values.showing import bounded
 
+
+@bounded
 @dataclass(frozen=True)
 class Provenance:
     """Time, versions and machine of a record; digests of models and data are in its body.
@@ -28,6 +31,7 @@ class Provenance:
     environment_sha256: str
 
 
+@bounded
 @dataclass(frozen=True)
 class Preprocessing:
     """How a raw sample is turned into a model input, in the order of the attributes.
@@ -58,6 +62,7 @@ class Preprocessing:
     pad: int | None = None
 
 
+@bounded
 @dataclass(frozen=True)
 class DataRef:
     """A data set as it was read.

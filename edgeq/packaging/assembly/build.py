@@ -40,6 +40,7 @@ from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.vectors import MOST, golden_files
 from edgeq.packaging.targets.tools import Tools
 from edgeq.tflite.model_file import ModelFile
+from edgeq.values.showing import bounded
 from edgeq.version import VERSION
 
 
@@ -78,6 +79,7 @@ class PackageOptions:
     key: Path | None = None
 
 
+@bounded
 @dataclass(frozen=True, eq=False)
 class Package:
     """A finished package, still in memory.
