@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from edgeq.converters.proof.certificate import certify
     from edgeq.converters.training.distillation import distill
     from edgeq.converters.training.qat import quantization_aware
+    from edgeq.converters.training.states import carry_states, expose_states
     from edgeq.device_runners.devices.registry import read_devices
     from edgeq.devices.doctor import doctor
     from edgeq.devices.inventory import check_devices
+    from edgeq.fit.fit import fit_model
     from edgeq.gating.gate import gate
     from edgeq.history.store import open_history
     from edgeq.inspection.contents import inspect_model
@@ -43,6 +45,7 @@ __all__ = [
     "add_metadata",
     "as_html",
     "bench",
+    "carry_states",
     "certify",
     "check_devices",
     "compare",
@@ -51,6 +54,8 @@ __all__ = [
     "distill",
     "doctor",
     "evaluate",
+    "expose_states",
+    "fit_model",
     "gate",
     "init",
     "inspect_model",
@@ -71,13 +76,14 @@ __all__ = [
     "write_report",
 ]
 
-# The last two work on live Keras models, so they import TensorFlow into the caller's process.
+# The last four work on live Keras models, so they import TensorFlow into the caller's process.
 _MODULES = {
     "add_metadata": "edgeq.packaging.documents.metadata",
     "as_html": "edgeq.render.notebook",
     "certify": "edgeq.converters.proof.certificate",
     "check_devices": "edgeq.devices.inventory",
     "doctor": "edgeq.devices.doctor",
+    "fit_model": "edgeq.fit.fit",
     "gate": "edgeq.gating.gate",
     "init": "edgeq.pipeline.init_project",
     "inspect_model": "edgeq.inspection.contents",
@@ -96,6 +102,8 @@ _MODULES = {
     "open_history": "edgeq.history.store",
     "distill": "edgeq.converters.training.distillation",
     "quantization_aware": "edgeq.converters.training.qat",
+    "carry_states": "edgeq.converters.training.states",
+    "expose_states": "edgeq.converters.training.states",
 }
 
 # Modules that are public, too: `docs/reference/python.md`.

@@ -48,6 +48,9 @@ NEEDS = {
     "net.pt2": "EDGEQ_TORCH_PYTHON",
     "net.onnx": "EDGEQ_ONNX_PYTHON",
     "--target c ": "EDGEQ_TFLITE_MICRO_PYTHON",
+    "--ethos-u": "EDGEQ_VELA_PYTHON",
+    "edgeq fit model.tflite --board": "EDGEQ_TFLITE_MICRO_PYTHON",
+    "edgeq fit model.tflite --flash": "EDGEQ_TFLITE_MICRO_PYTHON",
     "signed.zip": "EDGEQ_TFLITE_MICRO_PYTHON",
     "firmware": "EDGEQ_TFLITE_MICRO_PYTHON",
     "old-env": "EDGEQ_TFLITE_RUNTIME_PYTHON",
@@ -88,7 +91,7 @@ def commands_of(page: str) -> Iterator[str]:
 
 # What one page shows, another need not run again: verbs that leave nothing behind but what `-o`
 # names, and those whose file and record are on the desk.
-READING = ("compare", "debug", "profile", "bench", "doctor", "eval", "parity")
+READING = ("compare", "debug", "profile", "bench", "doctor", "eval", "fit", "parity")
 CONVERTING = "edgeq convert model.keras --data samples.npz --preprocess scale=1/255 -o model.tflite"
 # Files of the same kind: what a command does with one of them, it does with the other.
 ALIKE = {"model-fp32.tflite": "model.keras", "samples.npz": "test.npz"}

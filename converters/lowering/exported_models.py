@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.children.child import Child, warn_of
+from edgeq.children.child import Child, time_limit_s, warn_of
 from edgeq.converters.graph.marked_lstm import replace_markers
 from edgeq.converters.lowering.exported_shapes import (
     SOURCE_INPUTS_KEY,
@@ -27,7 +27,7 @@ from edgeq.converters.lowering.exported_shapes import (
     fix_shapes,
     store_inputs,
 )
-from edgeq.converters.lowering.framework_process import FrameworkProcess, time_limit_s
+from edgeq.converters.lowering.framework_process import FrameworkProcess
 from edgeq.converters.lowering.lower import Arrays, finish
 from edgeq.converters.safe_reading import onnx_file
 from edgeq.converters.safe_reading.torch_archive import refuse_code

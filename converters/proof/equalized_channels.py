@@ -80,8 +80,8 @@ def _ends(found: ChannelGroups, layer: Layer, weights: Factors) -> tuple[Groups,
     read, made = found.groups.get(layer.source, kept), found.groups.get(layer.result, kept)
     width, channels = weights.shape[layer.input_axis], weights.shape[layer.channel_axis]
     return (
-        kept if width % len(read) else read,
-        made if len(made) == channels else np.full(channels, KEPT),
+        kept if read.ndim > 1 or width % len(read) else read,
+        made if made.shape == (channels,) else np.full(channels, KEPT),
     )
 
 

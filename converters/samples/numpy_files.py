@@ -7,6 +7,7 @@ file, or from the archive's members, compressed or not.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zipfile
@@ -35,8 +36,8 @@ from edgeq.converters.samples.sources import (
     require_one_input,
 )
 from edgeq.errors import DataError
-from edgeq.files.npy import Header, read_exactly, read_header
-from edgeq.values import TensorSpec
+from edgeq.files.npy import Header, read_exactly, read_header, read_values
+from edgeq.values import Issue, Preprocessing, TensorSpec
 
 _PIECE_BYTES = 1 << 20
 _BLOCK_BYTES = 64 << 20  # rows of a column-major array that are gathered at a time
@@ -258,6 +259,35 @@ def _require_labels(column: _Column, count: int, name: str) -> None:
             f"{MAX_LABEL_BYTES:,}.",
             hint="Store class indices, or masks of a smaller dtype.",
         )
+
+
+class ArrayDecoder:
+    """Reads the `.npy` files of a folder, one sample in each.
+
+    Args:
+        spec: of the input, which `fit` checks.
+        preprocessing: of the input, or None.
+    """
+
+    def __init__(self, spec: TensorSpec, preprocessing: Preprocessing | None):
+        pass
+
+    def issues(self, name: str) -> Iterator[Issue]:
+        """No doubts."""
+        return iter(())
+
+    def decode(self, content: bytes, file: str, name: str) -> Array:
+        """Return the array in a file.
+
+        Raises:
+            DataError: it is damaged, or holds something else than numbers.
+        """
+        where = f"Array {file} of {name}"
+        with _readable(where):
+            array = read_values(io.BytesIO(content), where, len(content))
+        if array.dtype.kind not in "fiub":
+            raise DataError(f"{where} holds {array.dtype} values.", hint="Store numbers.")
+        return _read_only(array)
 
 
 # ---------------------------------------------------------------- rows

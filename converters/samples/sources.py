@@ -65,6 +65,11 @@ class Source(ABC):
         """Doubts found so far."""
         return ()
 
+    @property
+    def origin(self) -> Any:
+        """The user's object, if samples come from one: its digest covers only what was read."""
+        return None
+
     @abstractmethod
     def digest(self) -> str:
         """SHA-256 of the content."""
@@ -72,6 +77,15 @@ class Source(ABC):
     @abstractmethod
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
         """Rows in order: all, or those at strictly increasing indices."""
+
+    def settle(self, limit: int) -> int:
+        """Find out how many samples there are, at most `limit`; later passes will give the same.
+
+        Raises:
+            DataError: a sample is unreadable.
+        """
+        assert self.count is not None
+        return min(self.count, limit)
 
     def wanted(self, indices: Sequence[int] | None) -> Sequence[int]:
         """The indices, or those of all samples."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import pwd
 import re
 import shlex
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from edgeq import host
 from edgeq.errors import DeviceError
 
 SYSTEM_FILE = Path("/etc/ssh/ssh_config")
@@ -94,14 +94,6 @@ def expand_home(text: str) -> Path:
     return Path(text)
 
 
-def own_home() -> str | None:
-    """The user's folder in the system's list of users; None if the user is not in it."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_dir
-    except KeyError:
-        return None
-
-
 class Copies:
     """One file that ssh reads in place of the user's and the system's.
 
@@ -112,7 +104,7 @@ class Copies:
     def __init__(self, folder: Path):
         self._folder = folder
         self._count = 0
-        self._home = None if str(Path.home()) == own_home() else str(Path.home())
+        self._home = None if str(Path.home()) == host.own_home() else str(Path.home())
 
     def write(self) -> Path:
         """Copy both; the path of a file that includes them."""
@@ -123,7 +115,7 @@ class Copies:
         known = [f'"{Path.home() / ".ssh" / name}"' for name in ("known_hosts", "known_hosts2")]
         lines += ["Host *", f"UserKnownHostsFile {' '.join(known)}"]
         file = self._folder / "all"
-        file.write_text("\n".join(lines) + "\n", "utf-8", "surrogateescape")
+        file.write_bytes(("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
         return file
 
     def _copy(self, path: Path, base: Path, depth: int) -> Path:
@@ -134,7 +126,7 @@ class Copies:
         target = self._folder / str(self._count) / str(path).lstrip("/")
         target.parent.mkdir(parents=True)
         lines = [self._line(line, base, depth) for line in _read_lines(path)]
-        target.write_text("\n".join(lines) + "\n", "utf-8", "surrogateescape")
+        target.write_bytes(("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
         return target
 
     def _line(self, line: str, base: Path, depth: int) -> str:

@@ -55,6 +55,10 @@ _VERBS = {
         "edgeq.cli.commands.parity",
         "Check whether devices compute the same values as this machine.",
     ),
+    "fit": (
+        "edgeq.cli.commands.fit",
+        "Say whether a .tflite fits a microcontroller, without a board.",
+    ),
     "inspect": (
         "edgeq.cli.commands.inspect",
         "List the content of a .tflite: operators, tensors, bytes.",

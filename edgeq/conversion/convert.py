@@ -80,7 +80,7 @@ def convert_model(
         best = quantize_model(job, float_model, plan, ready.run, issues)
         carried = ready.carried(float_model, options.layout)
         target.write_bytes(finish_file(best.content, carried))
-        proof = prove(job, target, float_model, choose_mix(job, float_model), issues)
+        proof = prove(job, target, float_model, choose_mix(job, best.source or float_model), issues)
         quality = measure_result(job, float_model, plan, target, issues)
         ways_out: tuple[WayOut, ...] = ()
         if quality is not None and is_lost(quality):

@@ -130,7 +130,7 @@ def _limit(
             f"{project.at(*keys)}: {name} must be {error}, not {value!r}.",
             hint=f"For example: {rule.key} = {rule.example}",
         ) from error
-    side = "at least" if rule.key.startswith("min_") else "at most"
+    side = rule.words or ("at least" if rule.key.startswith("min_") else "at most")
     unit = rule.unit.removesuffix("s") if value == 1 and rule.unit == " points" else rule.unit
     shown = f"{side} {value}{unit}"
     line = project.lines.get(keys)

@@ -13,9 +13,9 @@ from edgeq.conversion.convert import float_tflite
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.lowering import lower
 from edgeq.converters.lowering.model_kinds import KINDS, identify
-from edgeq.converters.samples.generators import is_function_reference
 from edgeq.converters.samples.input_shapes import show_shape
 from edgeq.converters.samples.preprocessing import parse_preprocessing
+from edgeq.converters.samples.references import is_function_reference
 from edgeq.converters.training.learned_ranges import trained_granularity
 from edgeq.device_runners.devices.registry import PROJECT_FILE
 from edgeq.errors import DataError, UsageError

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeq.converters.lowering.model_kinds import identify
 from edgeq.converters.quantization.resolve_scheme import resolve
-from edgeq.converters.samples.generators import is_function_reference
+from edgeq.converters.samples.references import is_function_reference
 from edgeq.converters.training.learned_ranges import trained_granularity
 from edgeq.device_runners.devices.addresses import resolve_address
 from edgeq.device_runners.devices.device import Device

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeq.converters.samples.generators import is_function_reference
+from edgeq.converters.samples.references import is_function_reference
 from edgeq.device_runners.devices.registry import PROJECT_FILE
 from edgeq.devices.fleet import Fleet, FleetEntry, run_fleet
 from edgeq.errors import DeviceError, EdgeqError, OutputError, UsageError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -12,6 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from edgeq import host
 from edgeq.errors import OutputError
 from edgeq.files import storage
 
@@ -144,14 +144,12 @@ def locked(path: Path, what: str) -> Iterator[None]:
     except OSError as error:
         raise _unwritten(path, error) from error
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not host.lock(handle, wait=False):
             owner = os.read(handle, 20).decode("ascii", "replace").strip()
             raise OutputError(
                 f"Another `edgeq run` (process {owner or 'unknown'}) is making {what}.",
                 hint="Wait until it has ended, or name another output.",
-            ) from error
+            )
         try:
             os.truncate(handle, 0)
             os.write(handle, f"{os.getpid()}\n".encode())

@@ -34,6 +34,7 @@ from edgeq.values import (
     DebugReport,
     Evaluation,
     FileRef,
+    Fit,
     GateResult,
     Inspection,
     Profile,
@@ -68,6 +69,7 @@ KINDS: dict[str, type] = {
     "doctor": Checkup,
     "gate": GateResult,
     "inspect": Inspection,
+    "fit": Fit,
 }
 # The same run on several devices; an entry's result is the verb's own.
 FLEET_KINDS = ("fleet-bench", "fleet-eval", "fleet-compare")

@@ -21,6 +21,7 @@ from edgeq.render.comparison import show_comparison, show_evaluations
 from edgeq.render.conversion import show_conversion
 from edgeq.render.debugging import show_debug
 from edgeq.render.doctor import show_checkup
+from edgeq.render.fit import show_fit
 from edgeq.render.fleet import show_fleet
 from edgeq.render.gate import show_gate
 from edgeq.render.history import show_trend
@@ -38,6 +39,7 @@ from edgeq.values import (
     Conversion,
     DebugReport,
     Evaluation,
+    Fit,
     GateResult,
     Inspection,
     Profile,
@@ -55,6 +57,7 @@ _TEXTS: dict[type, Callable[[Any], str]] = {
     Conversion: show_conversion,
     DebugReport: show_debug,
     Evaluation: lambda value: show_evaluations([value]),
+    Fit: show_fit,
     Evaluations: lambda value: show_evaluations(value.evaluations),
     Fleet: show_fleet,
     GateResult: show_gate,

@@ -139,11 +139,12 @@ def _finish(
     granularity = replace(search.options.convert, granularity=recipe.granularity)
     job = replace(ready.job, options=granularity)
     asked = mix_of(recipe, ready.job.wide)
-    mix = with_inner(Path(ready.model.file.path).read_bytes(), asked)
+    mix = with_inner(search.workshop.source(recipe), asked)
     proof = prove(job, target, ready.model, mix, ready.issues)
     quality = _measure_quality(ready, target, recording)
     issues = [
         *ready.issues,
+        *search.workshop.notes(recipe),
         *warn_of_int4(ready.model, recipe.int4),
         *search.journal.doubts(),
         *choice.doubts(chosen, quality, is_apart=recording.is_apart),

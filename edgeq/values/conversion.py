@@ -261,8 +261,8 @@ LAYOUTS = ("source", "nhwc")
 WEIGHTS = ("int8", "int4")
 # The first two come before quantization (see `equalization` and `saturation`), the others change
 # the integers afterwards: biases that keep each channel's mean; rounding with feedback; weights
-# refitted to the quantized inputs; smaller weight scales.
-CORRECTIONS = ("equalize", "saturate", "bias", "rounding", "refit", "clip")
+# refitted to the quantized inputs; smaller weight scales; biases of classes spread over one step.
+CORRECTIONS = ("equalize", "saturate", "bias", "rounding", "refit", "clip", "ties")
 
 
 @bounded

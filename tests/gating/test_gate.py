@@ -27,6 +27,7 @@ from edgeq.values import (
     Finding,
     GateResult,
     Interval,
+    LostColumn,
     MetricLoss,
     MetricValue,
     Origin,
@@ -168,6 +169,11 @@ CASES: list[tuple[str, str, Alter, str, str]] = [
     ("min_sqnr_db", "min_sqnr_db = 20",
      lambda r: replace(r, value=replace(r.value, issues=WEAK)), "cannot-tell",
      "the figure is doubted: The samples look raw. [data.not_normalized]"),
+    ("max_lost_parts", "max_lost_parts = 0", lambda r: with_parts(r, 40, 12), "pass",
+     "within the limit"),
+    ("max_lost_parts", "max_lost_parts = 0", lambda r: with_parts(r, 40, 3), "fail",
+     "beyond the limit"),
+    ("max_lost_parts", "max_lost_parts = 0", same, "cannot-tell", "no record has such a figure"),
     ("max_size", 'max_size = "1 MB"', same, "pass", "within the limit"),
     ("max_size", 'max_size = "80 kB"', same, "fail", "beyond the limit"),
     ("max_size", 'max_size = "1 MB"', only_named, "cannot-tell", "no record has such a figure"),
@@ -542,7 +548,8 @@ def test_each_table_has_its_own_rules() -> None:
         "max_p50_ms", "max_p90_ms", "max_p99_ms", "max_init_ms"
     }  # fmt: skip
     assert set(rules_in("")) == anywhere | {
-        "max_drop_points", "min_accuracy", "min_sqnr_db", "max_size", "max_float_islands", "runs_on"
+        "max_drop_points", "min_accuracy", "min_sqnr_db", "max_lost_parts", "max_size",
+        "max_float_islands", "runs_on",
     }  # fmt: skip
     assert set(rules_in("regression")) == {
         "max_drop_points", "max_sqnr_loss_db", "max_size_percent", "max_p50_percent",
@@ -1038,6 +1045,35 @@ def test_the_worst_part_is_held_against_the_limit(gate: Any, compared: Record) -
     found = only(gate("[policy]\nmin_sqnr_db = 20\n", [with_parts(sound(compared), 40, 12, None)]))
     assert (found.verdict, found.figure) == ("fail", "12.00 dB")
     assert found.origins[0].json_path == "$.quality.outputs[0].parts[1].sqnr_db"
+
+
+@pytest.mark.parametrize(
+    ("sqnrs", "is_known", "lost", "verdict", "figure"),
+    [
+        ((40, 12), True, (), "pass", "0 lost parts"),
+        ((40, 3), True, (), "fail", "1 lost part: p1 is lost: its values vary by 1, the error is "),
+        ((40, 12), True, ("p1[:, 2]",), "fail", "1 lost part: p1[:, 2] is lost: its values vary"),
+        ((40, 12), False, (), "cannot-tell", "500 samples are too few to know how far the"),
+        ((None, None), True, (), "cannot-tell", "the float model's outputs do not vary on these"),
+    ],
+)
+def test_a_column_that_is_lost_in_a_good_part_counts(
+    gate: Any,
+    compared: Record,
+    sqnrs: tuple[float | None, ...],
+    is_known: bool,
+    lost: tuple[str, ...],
+    verdict: str,
+    figure: str,
+) -> None:
+    record = with_parts(sound(compared), *sqnrs, is_known=is_known)
+    (output,) = record.value.quality.outputs
+    columns = tuple(LostColumn(where, 2.0, 1.0) for where in lost)
+    parts = (output.parts[0], replace(output.parts[1], lost=columns))
+    record = with_quality(record, outputs=(replace(output, parts=parts),), scored_output=None)
+    found = only(gate("[policy]\nmax_lost_parts = 0\n", [record]))
+    assert found.verdict == verdict and found.figure.startswith(figure)
+    assert found.origins[0].json_path == "$.quality.outputs"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Packages of the MobileNet-like model, made once; the runtime of microcontrollers."""
+"""Packages of the MobileNet-like model, made once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from typing import Any
 import pytest
 
 from edgeq import models
-from edgeq.children.other_python import OtherPython
-from edgeq.errors import MissingExtraError
 from edgeq.packaging.assembly import tools
 from edgeq.packaging.assembly.build import Package, make_package
-from edgeq.packaging.targets.c import tflite_micro as micro
 from edgeq.packaging.verification import all_checks
 from edgeq.packaging.verification.requests import Asker, Job
 from edgeq.packaging.verification.verify import Verification
@@ -58,12 +55,3 @@ def package(int8_mobilenet: Path, tmp_path_factory: pytest.TempPathFactory) -> P
             version="1.4.0",
         ),
     )
-
-
-@pytest.fixture(scope="session")
-def tflite_micro() -> OtherPython:
-    """The Python that has tflite-micro."""
-    try:
-        return micro.find()
-    except MissingExtraError:
-        pytest.skip("tflite-micro is not installed: EDGEQ_TEST_EXTRAS=micro scripts/test")

@@ -36,6 +36,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 def command(paths: tuple[Path, ...], **given: Any) -> int:
     """Check the RECORDs of one model against the limits that a policy file sets.
 
+    A .tflite as a RECORD means the record beside it, which must be about the file as it is now.
+
     Exit status: 0 if every rule passes, 3 if one fails, 4 if none fails and one cannot be judged:
     its figure is missing, unreliable or not comparable.
     """

@@ -103,10 +103,10 @@ def test_digest_depends_on_values_only():
             "Give a dict with one array per input, by name.",
         ),
         (
-            iter([ROWS]),
+            7,
             [VECTOR],
-            "The data has the type list_iterator, which edgeq cannot read more than once. Give a "
-            "path, an array, a dict of arrays, or the function that makes the generator.",
+            "<int> is of the type int, which edgeq does not read as data. Give a path, an array, a "
+            "dict of arrays, a list, a data set of a library, or a function that yields samples.",
         ),
     ],
 )
@@ -325,7 +325,10 @@ def test_npy_cannot_feed_two_inputs(tmp_path):
 
 # ---------------------------------------------------------------- names of sources
 
-KNOWN = "Known: .npz, .npy and .csv files, a folder of images, package.module:function."
+KNOWN = (
+    "Known: .npz, .npy and .csv files, a folder of images, .npy or .wav files, "
+    "package.module:function."
+)
 
 
 def test_missing_and_unknown_files_list_what_is_known(tmp_path):

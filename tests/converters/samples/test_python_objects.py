@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq.converters.samples.generators import open_function
 from edgeq.converters.samples.open_samples import choose, hold_out, open_samples
+from edgeq.converters.samples.references import load_reference
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.values import TensorSpec
@@ -71,17 +71,20 @@ def test_several_inputs_come_by_name():
 def test_representative_dataset_convention_is_understood():
     samples = open_samples(lambda: ([np.zeros((1, 3), np.float32)] for _ in range(2)), [VECTOR])
     assert next(samples.iterate()).inputs["x_in"].shape == (3,)
-    assert [issue.code for issue in samples.issues] == ["data.reshaped"]
+    assert samples.issues == ()
 
 
 def test_first_samples_calibrate_and_the_next_are_held_out():
     samples = open_samples(numbers(10), [VECTOR])
     assert choose(samples, 4, seed=7) == (0, 1, 2, 3)
     assert hold_out(samples, (0, 1, 2, 3), 3) == (4, 5, 6)
+    assert [issue.code for issue in samples.issues] == ["data.cut"]
     assert hold_out(samples, (0, 1, 2, 3), None) == (4, 5, 6, 7, 8, 9)
-    assert choose(samples, 4, seed=7) == (0, 1, 2, 3)
+    # Its end is known now, so that it is chosen from as from a file.
+    assert choose(samples, 4, seed=7) == choose(open_samples(np.zeros((10, 3)), [VECTOR]), 4, 7)
     assert choose(samples, 99, seed=7) == tuple(range(10))
     assert hold_out(samples, range(10), 3) == ()
+    assert samples.issues == ()
 
 
 def test_endless_functions_are_read_only_as_far_as_needed():
@@ -111,8 +114,8 @@ def test_samples_that_change_between_calls_are_told():
     list(samples.iterate())
     name = "test_samples_that_change_between_calls_are_told.<locals>.augmented"
     message = (
-        f"{name} yields other samples each time it is called, so results cannot be reproduced; "
-        "fix its random seed."
+        f"{name} yields other samples each time it is read, so results cannot be reproduced; "
+        "switch off shuffling and augmentation, or fix the random seed."
     )
     assert samples.issues == (make_issue("data.not_repeatable", message),)
 
@@ -137,7 +140,9 @@ def test_module_of_the_current_folder_is_found(module):
         ),
         (
             "def calib():\n    return 3\n",
-            "{0}:calib failed at sample 0: TypeError: 'int' object is not iterable.",
+            "{0}:calib is of the type int, which edgeq does not read as data. Give a path, an "
+            "array, a dict of arrays, a list, a data set of a library, or a function that yields "
+            "samples.",
         ),
         (
             "from pathlib import Path\nfrom os.path import join\n\ndef other():\n    pass\n",
@@ -220,6 +225,6 @@ def test_a_module_here_hides_nothing_that_is_installed(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "wsgiref.py").write_text("def samples(): ...\n")
     with pytest.raises(DataError, match=r"Module 'wsgiref' has no function 'samples'\.") as caught:
-        open_function("wsgiref:samples", ())
+        load_reference("wsgiref:samples")
     assert caught.value.hint is not None
     assert caught.value.hint.endswith("which hides your wsgiref.py: rename yours.")

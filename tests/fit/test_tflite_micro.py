@@ -11,7 +11,7 @@ import pytest
 
 from edgeq.children.other_python import OtherPython
 from edgeq.errors import MissingExtraError, PackageError
-from edgeq.packaging.targets.c import tflite_micro as micro
+from edgeq.fit import tflite_micro as micro
 from edgeq.tflite import flatbuffer
 from tests.tiny_models import (
     Operator,
