@@ -68,7 +68,7 @@ def project_file() -> Path | None:
                 None)  # fmt: skip
 
 
-def read_devices(project: Path | None = None) -> dict[str, NamedDevice]:
+def read_devices(project: str | Path | None = None) -> dict[str, NamedDevice]:
     """All named devices, by name.
 
     Args:
@@ -78,7 +78,8 @@ def read_devices(project: Path | None = None) -> dict[str, NamedDevice]:
         UsageError: a file is not TOML, or an entry is wrong.
     """
     found: dict[str, NamedDevice] = {}
-    for path in filter(None, (user_file(), project or project_file())):
+    own = project_file() if project is None else Path(project)
+    for path in filter(None, (user_file(), own)):
         if path.is_file():
             for name, entry in _load(path).get("devices", {}).items():
                 found[str(name)] = _read_entry(path, str(name), entry)

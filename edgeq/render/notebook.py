@@ -88,7 +88,7 @@ _MOST_BARS = 10
 def as_html(value: Any) -> str:
     """A result for a notebook: the words of the terminal, then a chart if figures are compared."""
     if isinstance(value, Report):
-        page = html.escape(report_html(value))
+        page = html.escape(report_html(value).strip())
         return f'<iframe srcdoc="{page}" style="width:100%;height:40em;border:0"></iframe>'
     text = _coloured(_TEXTS[type(value)](value))
     words = f'<pre style="white-space:pre;overflow-x:auto">{text}</pre>'
