@@ -138,7 +138,14 @@ run_options = _stack(
         "separated by commas) run at the same time.",
     ),
     trust_option,
-    click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 256)),
+    click.option(
+        "--threads",
+        default=1,
+        show_default=True,
+        type=click.IntRange(1, 256),
+        metavar="N",
+        help="Threads that compute one inference.",
+    ),
     click.option(
         "--python",
         type=click.Path(path_type=Path),

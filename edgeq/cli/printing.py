@@ -16,7 +16,7 @@ from edgeq.escaping import json_printable, no_command, printable, printable_line
 
 
 def is_plain() -> bool:
-    """Whether the user wants no colours (https://no-color.org), or the terminal knows none."""
+    """Whether the user turned colours off (https://no-color.org), or the terminal has none."""
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeq.values.showing import bounded
 
+
+@bounded
 @dataclass(frozen=True)
 class Provenance:
     """Time, versions and machine of a record; digests of models and data are in its body.
@@ -28,6 +31,7 @@ class Provenance:
     environment_sha256: str
 
 
+@bounded
 @dataclass(frozen=True)
 class FrontEnd:
     """How a sound becomes the input of a keyword model; see `samples.front_end`.
@@ -97,6 +101,7 @@ class Preprocessing:
     sound: FrontEnd | None = None
 
 
+@bounded
 @dataclass(frozen=True)
 class DataRef:
     """A data set as it was read.

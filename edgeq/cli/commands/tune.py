@@ -102,9 +102,10 @@ def _keep_going(output: Path) -> Iterator[None]:
 @source_options
 @output_options
 def command(model: Path, output: Path, **given: Any) -> None:
-    """Find the fastest (or smallest) INT8 or mixed .tflite of MODEL that meets a budget.
+    """Find the fastest (or smallest) .tflite of MODEL that loses no more than a budget.
 
-    MODEL is a model for convert. After an interruption, the same command continues.
+    The files that are tried have all operators in INT8, or some of them in INT16 or float. MODEL is
+    a model for convert. After an interruption, the same command continues.
     """
     options = TuneOptions(
         convert=ConvertOptions(

@@ -50,7 +50,7 @@ def read_tflite(model: Path) -> ModelFile:
 
 
 def make_contract(
-    model: Path | ModelFile,
+    model: str | Path | ModelFile,
     *,
     name: str | None = None,
     version: str = "1.0.0",
@@ -74,7 +74,7 @@ def make_contract(
         DataError: a decoding that does not fit the outputs.
         UsageError: a name, a version or labels that do not fit.
     """
-    file = model if isinstance(model, ModelFile) else read_tflite(model)
+    file = model if isinstance(model, ModelFile) else read_tflite(Path(model))
     inputs, outputs = (tuple(map(_fix_batch, specs)) for specs in file.interface)
     for kind, specs in (("input", inputs), ("output", outputs)):
         for spec in specs:
