@@ -69,8 +69,7 @@ class _Labels:
         of: the label of a sample.
         sha256: digest of the files.
         class_names: empty when labels are plain numbers.
-        fit: puts the label of an image into a letterboxed input, by the image's shape; None for
-            labels that have no place in it.
+        fit: puts an image's label into a letterboxed input, by the image's shape, or None.
     """
 
     of: Callable[[int], Any]
@@ -103,16 +102,19 @@ class Relabelled(Source):
 
     def digest(self) -> str:
         """SHA-256 of the samples' digest and the labels'."""
-        digest = hashlib.sha256(bytes.fromhex(self._source.digest()))
-        digest.update(self._labels.sha256)
-        return digest.hexdigest()
+        own = bytes.fromhex(self._source.digest())
+        return hashlib.sha256(own + self._labels.sha256).hexdigest()
+
+    def digest_of_samples(self) -> str:
+        """SHA-256 of the samples."""
+        return self._source.digest()
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
         """Rows in order, see `Source.read`."""
         for row in self._source.read(indices):
-            label, fit = self._labels.of(row.index), self._labels.fit
-            if fit is not None:
-                label = fit(label, next(iter(row.inputs.values())).shape)
+            label = self._labels.of(row.index)
+            if self._labels.fit is not None:
+                label = self._labels.fit(label, next(iter(row.inputs.values())).shape)
             yield replace(row, label=label)
 
 

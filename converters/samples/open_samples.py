@@ -91,6 +91,7 @@ class Samples:
             preprocessing=self._preprocessing,
             # A folder's name may be invalid text, which a record cannot hold.
             class_names=tuple(map(printable, self.class_names)),
+            samples_sha256=self._source.digest_of_samples(),
         )
 
     @property
