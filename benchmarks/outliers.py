@@ -105,7 +105,7 @@ def _shrink(dense: Any, chosen: Any, gamma: float) -> None:
 
 
 def samples() -> Any:
-    """[count, tokens, features]; each token is near the one before."""
+    """[count, tokens, features]; each token is near the previous one."""
     count = _CALIBRATED + _HELD_OUT
     steps = np.random.default_rng(1).normal(size=(count, TOKENS, FEATURES))
     walk = np.cumsum(steps, axis=1) / np.sqrt(np.arange(1, TOKENS + 1))[:, np.newaxis]
