@@ -4,6 +4,7 @@ sound=log-mel,rate=16000,window=480,hop=320,bands=40
 
 Frames begin every `hop` samples, without padding. Each is multiplied by the taper, filled up with
 zeros to `fft` points, and transformed; `power` says whether magnitudes or their squares are taken.
+`tf.signal.stft` takes the symmetric taper, `hanning`, if the window is odd.
 
 | kind | values of a frame | as in |
 |---|---|---|
