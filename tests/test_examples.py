@@ -60,6 +60,8 @@ NEEDS = {
     # 1,500 clips and more are spoken first; tests/test_words.py and tests/test_recurrent_models.py
     # run the parts
     "models.words:": "EDGEQ_EXAMPLES_WITH_SPEECH",
+    # tests/converters/samples/test_sounds.py and tests/packaging/contract/test_sounds.py do
+    "sound=log-mel": "EDGEQ_EXAMPLES_WITH_SPEECH",
     "--mlflow": "EDGEQ_EXAMPLES_ON_MLFLOW",  # tests/history/test_tracking.py does
     "android_aarch64_benchmark_model": "EDGEQ_EXAMPLES_ON_PHONES",
 }

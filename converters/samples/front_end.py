@@ -119,7 +119,7 @@ def transform(sound: FrontEnd, clip: Array, where: str) -> Real:
         float32 [frames, values].
 
     Raises:
-        DataError: it is not one channel, or shorter than a frame.
+        DataError: it has several channels, or is shorter than a frame.
     """
     wave: Array = clip.reshape(-1) if clip.ndim == 2 and 1 in clip.shape else clip
     if wave.ndim != 1:

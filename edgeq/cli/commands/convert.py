@@ -70,8 +70,8 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 )  # fmt: skip
 @click.option(
     "--data", metavar="DATA",
-    help="Representative dataset: .npz, .npy, .csv, a folder of images (or of class folders), "
-    "or package.module:function that yields samples.",
+    help="Representative dataset: .npz, .npy, .csv, a folder of images, .npy or .wav files (or of "
+    "class folders), or package.module:function that yields samples or returns a data set.",
 )  # fmt: skip
 @click.option("--test-data", metavar="DATA", help="Labelled samples to measure quality on.")
 @task_options

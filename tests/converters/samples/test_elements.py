@@ -1,4 +1,4 @@
-"""Elements of Python data sets: labels, names, and batches told by the model's input shape."""
+"""Elements of Python data sets: labels, names, and batches by the model's input shape."""
 
 import re
 from collections import namedtuple

@@ -105,7 +105,7 @@ def test_digest_depends_on_values_only():
         (
             7,
             [VECTOR],
-            "<int> is of the type int, which edgeq does not read as data. Give a path, an array, a "
+            "<int> has the type int, which edgeq does not read as data. Give a path, an array, a "
             "dict of arrays, a list, a data set of a library, or a function that yields samples.",
         ),
     ],

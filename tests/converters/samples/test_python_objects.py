@@ -140,7 +140,7 @@ def test_module_of_the_current_folder_is_found(module):
         ),
         (
             "def calib():\n    return 3\n",
-            "{0}:calib is of the type int, which edgeq does not read as data. Give a path, an "
+            "{0}:calib has the type int, which edgeq does not read as data. Give a path, an "
             "array, a dict of arrays, a list, a data set of a library, or a function that yields "
             "samples.",
         ),

@@ -100,7 +100,7 @@ def test_tensorflow_computes_the_same(tensorflow_features):
 
 @pytest.fixture
 def tensorflow_features():
-    """What tf.signal computes, by the text that declares it."""
+    """Features of tf.signal, by the text that declares them."""
     tf = pytest.importorskip("tensorflow")
 
     def compute(clip):
@@ -227,7 +227,7 @@ def test_files_of_the_standard_library_are_read(tmp_path):
     [
         ({"rate": 16000}, "Sound b.wav of {0} has 16000 samples per second, not 22050. Convert it: "
          "ffmpeg -i IN.wav -ar 22050 OUT.wav"),
-        ({"channels": 2}, "Sound b.wav of {0} has 2 channels, not one. Mix them: "
+        ({"channels": 2}, "Sound b.wav of {0} has 2 channels instead of one. Mix them: "
          "ffmpeg -i IN.wav -ac 1 OUT.wav"),
         ({"tag": 2}, "Sound b.wav of {0} has format 2 with 32 bits; edgeq reads PCM of 8 to 32 "
          "bits and floats. Convert it: ffmpeg -i IN.wav -c:a pcm_s16le OUT.wav"),
@@ -270,6 +270,6 @@ def test_a_folder_of_two_kinds_is_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros(8))
     write(tmp_path / "a.wav", sounds(1, 8)[0])
     with raises(
-        f"{tmp_path} holds .npy files and .wav files. Keep the samples in a folder of their own."
+        f"{tmp_path} holds .npy files and .wav files. Keep the samples in a separate folder."
     ):
         open_samples(tmp_path, [PLAIN])
