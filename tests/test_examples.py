@@ -65,6 +65,8 @@ NEEDS = {
     # tests/inspection/test_explorer.py does
     "inspect model.tflite --explorer": "EDGEQ_EXAMPLES_IN_BROWSERS",
     "models.words:": "espeak-ng",
+    # tests/converters/samples/test_sounds.py and tests/packaging/contract/test_sounds.py do
+    "sound=log-mel": "EDGEQ_EXAMPLES_WITH_SPEECH",
     "--mlflow": "EDGEQ_EXAMPLES_ON_MLFLOW",  # tests/history/test_tracking.py does
     "android_aarch64_benchmark_model": "EDGEQ_EXAMPLES_ON_PHONES",
 }

@@ -58,7 +58,7 @@ class Relabelled(Source):
         return self._source.origin
 
     def settle(self, limit: int) -> int:
-        """See `Source.settle`."""
+        """Find out how many samples there are, see `Source.settle`."""
         found = self._source.settle(limit)
         self.count = self._source.count
         return found

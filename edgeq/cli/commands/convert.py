@@ -71,7 +71,8 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @click.option(
     "--data", metavar="DATA",
     help="Representative dataset, a few hundred real samples for calibration: .npz, .npy, .csv, a "
-    "folder of images (or of class folders), or package.module:function that yields samples.",
+    "folder of images, .npy or .wav files (or of class folders), or package.module:function that "
+    "yields samples or returns a data set.",
 )  # fmt: skip
 @click.option("--test-data", metavar="DATA", help="Labelled samples to measure quality on.")
 @task_options
