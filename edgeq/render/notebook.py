@@ -80,7 +80,7 @@ _STYLES = {
     },
 }  # fmt: skip
 _COLOURS = ("#c2540a", "#0072b2")  # of FP32 and the candidate, as in a report
-# Jupyter shows other fonts in HTML, and breaks lines, so that columns would not be below each other.
+# Jupyter shows HTML in another font and breaks lines: columns would not be below each other.
 _PRE = "white-space:pre;overflow-x:auto;font-family:monospace;line-height:1.3"
 _UPDATES_S = 0.2
 _LINES_S = 10.0

@@ -15,7 +15,8 @@ PAGES = ("index.html", "notebook/index.html", "reference/commands/index.html",
          "reference/codes/index.html", "tasks/index.html")  # fmt: skip
 
 CUT = """
-return [...document.querySelectorAll("article table, article pre > code")].flatMap((item) => {
+const items = document.querySelectorAll("article table, article pre > code, .output > pre");
+return [...items].flatMap((item) => {
   const box = item.closest(".md-typeset__scrollwrap") ?? item;
   const style = getComputedStyle(box);
   const isCut = box.scrollWidth > box.clientWidth + 1;
