@@ -79,9 +79,7 @@ TASKS = (
     Task("ViT", "fmnist_vit.keras", *_GARMENTS, "top1"),
     Task("detector", "scenes_detector.keras", f"{_DATA}boxes_calibration", f"{_DATA}boxes_test",
          "map", decode="boxes=cxcywh,unit=pixels"),
-    # 8 bits make equal logits of what differs, and the first of equal classes wins a pixel.
-    Task("U-Net", "scenes_unet.keras", f"{_DATA}masks_calibration", f"{_DATA}masks_test", "miou",
-         options=("--int16", "conv2d_transpose_2", "--int16", "type:SOFTMAX")),
+    Task("U-Net", "scenes_unet.keras", f"{_DATA}masks_calibration", f"{_DATA}masks_test", "miou"),
     Task("regressor", "scenes_weight.keras", f"{_DATA}weights_calibration", f"{_DATA}weights_test",
          "r2"),
     Task("keyword GRU", "words_gru.keras", *_WORDS, "top1"),

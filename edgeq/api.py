@@ -113,7 +113,7 @@ def tune(
     interruption. The journal is removed when the search succeeds.
 
     Args:
-        model, output, data, test_data, labels, preprocess, tensorflow: as in `convert`.
+        model: as output, data, test_data, labels, preprocess and tensorflow, as in `convert`.
         device: where latency is measured.
         python: interpreter that runs the agent there, this one by default.
         settings: fields of `TuneOptions`, or of the `ConvertOptions` in it, e.g.
@@ -190,6 +190,8 @@ def evaluate(
     decode: str | None = None,
     samples: int | None = None,
     seed: int = 0,
+    input_shapes: Sequence[tuple[str, tuple[int, ...]]] = (),
+    fixed_inputs: Sequence[tuple[str, float]] = (),
     device: str = "local",
     python: PathLike | None = None,
     on_progress: OnProgress = quiet,
@@ -207,6 +209,7 @@ def evaluate(
         decode: how boxes are read from the outputs, see `metrics.decoding`; None uses the text in
             each file.
         samples: evaluate on this many samples, chosen deterministically.
+        input_shapes, fixed_inputs: of framework models, see `ConvertOptions`.
         options: `runtime`, `threads`, `workers`.
 
     Raises:
@@ -222,6 +225,7 @@ def evaluate(
         metrics=_as_list(metrics),
         preprocess=texts,
         decode=decode,
+        lowering=ConvertOptions(input_shapes=tuple(input_shapes), fixed_inputs=tuple(fixed_inputs)),
         samples=samples,
         seed=seed,
         device=target,
@@ -301,7 +305,9 @@ def debug(
     Args:
         baseline: a float `.tflite`, or a framework model, which is lowered first.
         candidate: a quantized `.tflite` of the same model, from any tool.
-        labels, metrics, decode: see `evaluate`; what a layer costs is measured by the first metric.
+        labels: see `evaluate`.
+        metrics: see `evaluate`; what a layer costs is measured by the first one.
+        decode: see `evaluate`.
         preprocess: None uses the texts in the candidate, or those in the baseline.
         samples: number of samples to measure on.
         try_remedies: False reports the causes only; a remedy is advised only if it was tried.

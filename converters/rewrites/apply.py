@@ -69,6 +69,7 @@ REWRITES: tuple[Rewrite, ...] = (
     ("mask constants made milder", masks.soften_masks),
     ("paddings of MAX_POOL_2D made milder", pool_padding.soften_paddings),
     ("activation fused into the operator before", simplifying.fuse_activations),
+    ("RELU_0_TO_1 and RELU_N1_TO_1 as MINIMUM", arithmetic.clip_by_minimum),
     ("intermediates of LSTM added", recurrent.add_intermediates),
 )
 _UNCALLED = "subgraphs that nothing calls removed"

@@ -1,4 +1,4 @@
-"""Arithmetic in operators that have integer kernels: it becomes MUL, SQRT or RSQRT.
+"""Arithmetic in operators that have integer kernels: MUL, SQRT, RSQRT, MAXIMUM and MINIMUM.
 
 NEG, SQUARE and POW have no INT8 kernels. That of DIV stops the inference where a divisor is zero as
 an integer. Each rewrite is exact up to the rounding of float32.
@@ -110,6 +110,25 @@ def divide_by_reciprocal(editor: Editor) -> int:
     return done
 
 
+def clip_by_minimum(editor: Editor) -> int:
+    """RELU_0_TO_1 and RELU_N1_TO_1 become RELU or MAXIMUM by -1, and MINIMUM by 1: exact.
+
+    They have no INT16 kernels, and tflite-micro has none at all.
+    """
+    found = [one for one in editor.of_kind("RELU_0_TO_1", "RELU_N1_TO_1") if _is_real(editor, one)]
+    for operator in found:
+        (source,), (result,) = editor.inputs(operator), editor.outputs(operator)
+        raised = editor.new_like(result, f"{editor.tensor_name(result)}/raised")
+        if editor.kind(operator) == "RELU_0_TO_1":
+            editor.insert(operator, "RELU", [source], [raised])
+        else:
+            low = editor.new_constant("minus_one", np.array(-1, np.float32))
+            editor.insert(operator, "MAXIMUM", [source, low], [raised], options=_extreme())
+        one = editor.new_constant("one", np.array(1, np.float32))
+        _replace(editor, operator, "MINIMUM", [raised, one])
+    return len(found)
+
+
 def _is_real(editor: Editor, operator: Any) -> bool:
     return editor.dtype(editor.outputs(operator)[0]) == "float32"
 
@@ -120,12 +139,16 @@ def _product(activation: int = 0) -> Any:
     return options
 
 
+def _extreme() -> Any:
+    return flatbuffer.schema().MaximumMinimumOptionsT()
+
+
 def _replace(
     editor: Editor, operator: Any, kind: str, inputs: list[int], activation: int = 0
 ) -> None:
     """Let another operator compute what `operator` computes."""
     (result,) = editor.outputs(operator)
     made = editor.new_like(result)
-    options = _product(activation) if kind == "MUL" else None
+    options = {"MUL": _product(activation), "MINIMUM": _extreme()}.get(kind)
     editor.insert(operator, kind, inputs, [made], options=options)
     editor.replace(result, made)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeq.converters.samples import front_end
 from edgeq.converters.samples.presets import CONSTRUCTORS
-from edgeq.errors import UsageError
+from edgeq.errors import UsageError, did_you_mean
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "channels": ("rgb", "bgr", "gray"),
@@ -27,9 +26,8 @@ def suggest(name: str, known: Sequence[str], shown: Sequence[str] | None = None)
     flat = name.lower().replace("_", "").replace("-", "")
     near = [preset for begins, preset in CONSTRUCTORS if flat.startswith(begins)]
     near = [preset for preset in near if preset in known][:1]
-    near = near or difflib.get_close_matches(name.lower(), known, n=1)
-    listed = f"Known: {', '.join(shown or known)}."
-    return f"Did you mean {near[0]!r}? {listed}" if near else listed
+    guess = f"Did you mean {near[0]!r}? " if near else did_you_mean(name, known)
+    return f"{guess}Known: {', '.join(shown or known)}."
 
 
 def parse_value(key: str, text: str, where: str) -> Any:

@@ -69,6 +69,10 @@ class Relabelled(Source):
         digest.update(self._labels.sha256)
         return digest.hexdigest()
 
+    def digest_of_samples(self) -> str:
+        """SHA-256 of the samples."""
+        return self._source.digest()
+
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
         """Rows in order, see `Source.read`."""
         for row in self._source.read(indices):

@@ -234,7 +234,7 @@ def test_a_missed_rule_says_no_with_its_figure(one_model: dict[str, Path], tmp_p
     run("gate", one_model["convert"], "--policy", policy, "-o", record)
     report = make_report([record, one_model["convert"]])
     assert report.verdict.word == "no"
-    assert report.verdict.reasons[1].startswith("max_size (at most 1 kB): ")
+    assert report.verdict.reasons[0].startswith("max_size (at most 1 kB): ")
 
 
 def test_without_a_judged_accuracy_it_is_open(one_model: dict[str, Path]) -> None:

@@ -50,7 +50,7 @@ def read_tflite(model: Path) -> ModelFile:
 
 
 def make_contract(
-    model: Path | ModelFile,
+    model: str | Path | ModelFile,
     *,
     name: str | None = None,
     version: str = "1.0.0",
@@ -74,7 +74,7 @@ def make_contract(
         DataError: a decoding that does not fit the outputs.
         UsageError: a name, a version or labels that do not fit.
     """
-    file = model if isinstance(model, ModelFile) else read_tflite(model)
+    file = model if isinstance(model, ModelFile) else read_tflite(Path(model))
     inputs, outputs = (tuple(map(_fix_batch, specs)) for specs in file.interface)
     for kind, specs in (("input", inputs), ("output", outputs)):
         for spec in specs:
@@ -167,12 +167,17 @@ def package_name(given: str) -> str:
         given: by the user, or the model's file without its ending.
 
     Raises:
-        UsageError: it has no letter, is longer than file names can be, or is a package's folder.
+        UsageError: it has no letter, is longer than file names can be, or Windows reserves it.
     """
     found = naming.snake(given, "model").strip("_")
     if not naming.words(given):
         raise UsageError(
             f"{given!r} has no letter, so it cannot name a package.", hint="Pass --name my_model"
+        )
+    if naming.is_device(found):
+        raise UsageError(
+            f"Windows reserves the name {found!r} for a device, so a package cannot have it.",
+            hint="Pass --name my_model",
         )
     if len(found) > _LONGEST:
         raise UsageError(

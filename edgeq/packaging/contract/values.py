@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeq.values import FileRef, FrontEnd, Issue, JoinedOutput, Preprocessing, TensorSpec
+from edgeq.values.showing import bounded
 
 SCHEMA = "edgeq.package/1"
 
@@ -16,6 +17,7 @@ Files = Mapping[str, bytes]  # path inside the package, with /, to content
 Arrays = Mapping[str, NDArray[Any]]  # tensor name to values
 
 
+@bounded
 @dataclass(frozen=True)
 class InputContract:
     """One input.
@@ -45,6 +47,7 @@ class InputContract:
         return replace(how, sound=self.front_end)
 
 
+@bounded
 @dataclass(frozen=True)
 class OutputContract:
     """One output.
@@ -59,6 +62,7 @@ class OutputContract:
     labels: tuple[str, ...]
 
 
+@bounded
 @dataclass(frozen=True)
 class Contract:
     """The facts that code around the model needs.

@@ -184,5 +184,5 @@ def test_names() -> None:
         parse_corrections("bias,adaround")
     assert caught.value.message == (
         "Unknown correction 'adaround'; use auto, none or some of equalize, saturate, bias, "
-        "rounding, refit, clip."
+        "rounding, refit, clip, ties."
     )

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from edgeq import api
+from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.converters.rewrites.apply import rewrite
 from tests.converters.rewrites.tiny_graphs import Builder, kinds, run, schema
 
@@ -94,3 +98,31 @@ def test_integers_stay() -> None:
     build = Builder()
     content = build.content(build.add("NEG", [build.input([1, 6], "int32")], [1, 6], "int32"))
     assert rewrite(content).names == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("RELU_0_TO_1", ["RELU", "MINIMUM"]), ("RELU_N1_TO_1", ["MAXIMUM", "MINIMUM"])],
+)
+def test_clips_have_kernels_in_16_bits_too(kind: str, expected: list[str]) -> None:
+    content = unary(kind)
+    made = rewrite(content)
+    assert made.names == ("RELU_0_TO_1 and RELU_N1_TO_1 as MINIMUM (1)",)
+    assert kinds(made.content) == expected
+    np.testing.assert_array_equal(run(made.content, VALUES)[0], run(content, VALUES)[0])
+
+
+@pytest.mark.parametrize(("scheme", "least_db"), [("int8", 35.0), ("int16x8", 75.0)])
+def test_a_hard_sigmoid_is_full_integer(tmp_path: Path, scheme: str, least_db: float) -> None:
+    """Its sum reaches 60, and only 0 to 1 needs the steps of 8 bits."""
+    net = Builder()
+    scaled = net.add("MUL", [net.input([1, 6]), net.constant(0.2)], [1, 6])
+    shifted = net.add("ADD", [scaled, net.constant(0.5)], [1, 6])
+    source = tmp_path / "net.tflite"
+    source.write_bytes(net.content(net.add("RELU_0_TO_1", [shifted], [1, 6])))
+    data = np.random.default_rng(0).normal(0, 100, (40, 6)).clip(-3, 300).astype(np.float32)
+    made = api.convert(
+        source, tmp_path / "made.tflite", scheme=scheme, data=data, effort="fast", io="float32"
+    )
+    assert made.certificate.problems == () and made.certificate.float_islands == 0
+    assert made.quality is not None and worst_sqnr_db(made.quality) > least_db
