@@ -4,6 +4,7 @@ sound=log-mel,rate=16000,window=480,hop=320,bands=40
 
 Frames begin every `hop` samples, without padding. Each is multiplied by the taper, filled up with
 zeros to `fft` points, and transformed; `power` says whether magnitudes or their squares are taken.
+`tf.signal.stft` takes the symmetric taper, `hanning`, if the window is odd.
 
 | kind | values of a frame | as in |
 |---|---|---|
@@ -118,7 +119,7 @@ def transform(sound: FrontEnd, clip: Array, where: str) -> Real:
         float32 [frames, values].
 
     Raises:
-        DataError: it is not one channel, or shorter than a frame.
+        DataError: it has several channels, or is shorter than a frame.
     """
     wave: Array = clip.reshape(-1) if clip.ndim == 2 and 1 in clip.shape else clip
     if wave.ndim != 1:

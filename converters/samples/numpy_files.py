@@ -280,7 +280,7 @@ class ArrayDecoder:
         """Return the array in a file.
 
         Raises:
-            DataError: it is damaged, or holds something else than numbers.
+            DataError: it is damaged, or its values are not numbers.
         """
         where = f"Array {file} of {name}"
         with _readable(where):

@@ -1,4 +1,4 @@
-"""Which source reads what a user gave: a path, arrays, a Python object, or a reference to one."""
+"""Find the source that reads given data: a path, arrays, a Python object, or its reference."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def _read(content: bytes, where: str) -> tuple[int, Real]:
         (tag,) = struct.unpack_from("<H", form, 24)
     if channels != 1:
         raise DataError(
-            f"{where} has {channels} channels, not one.",
+            f"{where} has {channels} channels instead of one.",
             hint="Mix them: ffmpeg -i IN.wav -ac 1 OUT.wav",
         )
     if bits not in _FORMATS.get(tag, ()):

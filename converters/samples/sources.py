@@ -74,6 +74,10 @@ class Source(ABC):
     def digest(self) -> str:
         """SHA-256 of the content."""
 
+    def digest_of_samples(self) -> str | None:
+        """SHA-256 without labels from elsewhere; None without such labels."""
+        return None
+
     @abstractmethod
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
         """Rows in order: all, or those at strictly increasing indices."""

@@ -140,6 +140,7 @@ def _resolve_options(
         ("--int16", options.int16),
         ("--int4", options.int4),
         ("--weights int4", options.weights == "int4"),
+        ("--recurrent int8", options.recurrent == "int8"),
     ):
         if is_given and (scheme.activations != "int8" or options.calibrator == "tflite"):
             raise UsageError(

@@ -80,6 +80,8 @@ _STYLES = {
     },
 }  # fmt: skip
 _COLOURS = ("#c2540a", "#0072b2")  # of FP32 and the candidate, as in a report
+# Jupyter shows HTML in another font and breaks lines: columns would not be below each other.
+_PRE = "white-space:pre;overflow-x:auto;font-family:monospace;line-height:1.3"
 _UPDATES_S = 0.2
 _LINES_S = 10.0
 _MOST_BARS = 10
@@ -91,7 +93,7 @@ def as_html(value: Any) -> str:
         page = html.escape(report_html(value).strip())
         return f'<iframe srcdoc="{page}" style="width:100%;height:40em;border:0"></iframe>'
     text = _coloured(_TEXTS[type(value)](value))
-    words = f'<pre style="white-space:pre;overflow-x:auto">{text}</pre>'
+    words = f'<pre style="{_PRE}">{text}</pre>'
     bars = _BARS.get(type(value), lambda value: {})(value)
     return words + "".join(_chart(title, rows) for title, rows in bars.items())
 
