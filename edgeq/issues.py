@@ -100,6 +100,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     ),
     "convert.input_narrowed": IssueKind("note", "an input's range cut for finer steps"),
     "convert.recurrent": IssueKind("note", "INT16 activations inside recurrent layers"),
+    "convert.fine_softmaxes": IssueKind("note", "softmaxes over many positions in INT16"),
     "convert.norm_scales": IssueKind("note", "operators inserted around normalizations"),
     "convert.wide_inputs": IssueKind("note", "inputs kept float32 in front of unlike features"),
     "convert.wide_outputs": IssueKind("note", "outputs kept float32 behind unlike parts"),

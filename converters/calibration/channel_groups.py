@@ -213,7 +213,7 @@ class _Finder:
     def _pass_matrices(self, operator: Any) -> bool:
         """Pass on the channels of one operand of a product that does not add them up."""
         inputs, options = indices(operator.inputs), operator.builtinOptions
-        sides = ((1, options.adjY), (0, options.adjX))
+        sides = ((1, getattr(options, "adjY", False)), (0, getattr(options, "adjX", False)))
         for place, is_adjoint in sides:
             own, other = inputs[place], inputs[1 - place]
             if own not in self._numbers or own == other:
@@ -247,7 +247,7 @@ class _Finder:
             table is None
             or table.dtype != np.float32
             or table.ndim < 2
-            or operator.builtinOptions.axis % table.ndim == table.ndim - 1
+            or getattr(operator.builtinOptions, "axis", 0) % table.ndim == table.ndim - 1
             or table.shape[-1] != len(self._last(made))
             or len(readers) > 1
         ):

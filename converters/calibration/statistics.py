@@ -228,6 +228,17 @@ def _seen(statistics: Statistics, place: int) -> _Seen:
     )
 
 
+def mean_square(statistics: Statistics, index: int) -> float | None:
+    """Mean square of a tensor's values by its histogram; None without one.
+
+    Args:
+        index: of an observed tensor.
+    """
+    seen = _seen(statistics, statistics.indices.index(index))
+    total = float(seen.counts.sum())
+    return float(seen.counts @ seen.values**2) / total if total else None
+
+
 def _percentile(
     share: float, statistics: Statistics, text: str
 ) -> Callable[[_Seen], tuple[float, float]]:

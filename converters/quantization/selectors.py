@@ -23,7 +23,8 @@ class WideEnds:
         operators: names of their first outputs.
         inputs: names of the inputs that stay float32.
         outputs: names of the outputs that stay float32.
-        int16: names of operators that lead from such an input to layers in INT16, in INT16, too.
+        int16: names of operators that lead from such an input to layers in INT16, in INT16, too;
+            and of softmaxes, see `edgeq.conversion.fine_softmaxes`.
     """
 
     operators: tuple[str, ...] = ()

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from edgeq.conversion.calibration_pass import run_again, why_stock
 from edgeq.conversion.end_losses import EndLosses, FineInputs, Front, Loss, Tail
-from edgeq.conversion.plan import Job, SamplePlan
+from edgeq.conversion.fine_softmaxes import find_fine_softmaxes
+from edgeq.conversion.plan import Job, SamplePlan, choose_mix
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.channel_scales import Units, split_units
 from edgeq.converters.lowering import lower
@@ -44,8 +45,8 @@ def keep_ends_wide(
             it from that.
 
     Returns:
-        The job with the decision; the model, whose last layers may be split (see
-        `channel_scales`); and its calibration pass.
+        The job with the decision, which also names softmaxes that need INT16; the model, whose
+        last layers may be split (see `channel_scales`); and its calibration pass.
     """
     job = replace(job, wide=NOT_WIDE)
     is_static = all(-1 not in spec.shape for spec in model.inputs)
@@ -68,7 +69,9 @@ def keep_ends_wide(
     front = measured.find_front()
     fine = FineInputs() if front.places else measured.find_fine_inputs()
     wide = _decide(measured, tail, front, fine, issues)
-    return replace(job, wide=wide), model, run
+    kept = set(choose_mix(job, model).keep_float)
+    softmaxes = find_fine_softmaxes(model, run.statistics, kept, issues)
+    return replace(job, wide=replace(wide, int16=(*wide.int16, *softmaxes))), model, run
 
 
 def _split_layers(

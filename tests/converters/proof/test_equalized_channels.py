@@ -12,6 +12,8 @@ from edgeq.converters.graph.matching import match_operators
 from edgeq.converters.proof.equalized_channels import find_equalized
 from edgeq.tflite import flatbuffer
 from edgeq.values import FloatModel
+from tests.converters.calibration.test_channel_groups import layer
+from tests.converters.rewrites.tiny_graphs import Builder, schema
 
 
 @pytest.fixture
@@ -62,8 +64,8 @@ def test_an_error_of_a_layer_is_no_stretch(source: bytes, channels: Any) -> None
     """Its reader does not undo it; the stretches elsewhere are found anyway."""
     tree = flatbuffer.parse(source, "it")
     layers = find_groups(tree).layers
-    for layer in layers:
-        halve(tree, layer.position)
+    for own in layers:
+        halve(tree, own.position)
     assert stretches(source, tree) == {}
 
     # Only what the last but one layer makes is equalized.
@@ -78,3 +80,18 @@ def test_an_error_of_a_layer_is_no_stretch(source: bytes, channels: Any) -> None
     found = stretches(source, tree)
     assert ends in found
     assert all(np.isin(groups[index], groups[ends]).all() for index in found)
+
+
+def test_factors_of_a_table_are_found() -> None:
+    """No layer makes them: the rows of the table have them."""
+    build, random = Builder(), np.random.default_rng(1)
+    tokens, table = build.input([4, 4], "int32"), build.constant(random.normal(size=(8, 6)))
+    rows = build.add("GATHER", [table, tokens], [4, 4, 6], options=schema.GatherOptionsT())
+    image = build.add("RESHAPE", [rows, build.constant([1, 4, 4, 6], "int32")], [1, 4, 4, 6])
+    content = build.content(layer(build, image, 2))
+    peaks = np.array([[-1, -4, -1, -2, -3, -1], [1, 4, 1, 2, 3, 1]], np.float32)
+    made = equalize(content, dict.fromkeys((rows, image), peaks), Way(1.0))
+    found = stretches(content, flatbuffer.parse(made.content, "it"))
+    assert set(found) == set(made.factors) == {rows, image}
+    np.testing.assert_allclose(found[rows], made.factors[rows], rtol=1e-5)
+    assert found[rows].max() > 1.5
