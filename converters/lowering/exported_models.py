@@ -237,7 +237,7 @@ class ExportedReader:
             folder,
             source=storage.refer(self.path),
             source_kind=self.kind,
-            framework=read["framework"],
+            framework=", ".join(filter(None, (read["framework"], lowered.get("route")))),
             input_names=self._inputs,
             output_names=[self._outputs[position] for position in lowered["order"]],
             unrolled=lowered.get("unrolled", []),

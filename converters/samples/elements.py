@@ -33,7 +33,7 @@ _Shape = tuple[int, ...]
 def is_of(value: Any, package: str, *names: str) -> bool:
     """Whether an object's type, or a base of it, is a class with this name from this package."""
     return any(
-        base.__module__.partition(".")[0] == package and base.__name__ in names
+        str(base.__module__).partition(".")[0] == package and base.__name__ in names
         for base in type(value).__mro__
     )
 

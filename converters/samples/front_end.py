@@ -44,6 +44,7 @@ KEYS: Mapping[str, type[int] | type[float] | tuple[str, ...]] = {
     "filters": ("htk", "tensorflow"),
 }
 _MOST = 1 << 20  # of samples in a frame, points and bands
+_BLOCK_POINTS = 1 << 22  # that are transformed at a time
 Real = NDArray[np.float32]
 
 
@@ -139,8 +140,16 @@ def transform(sound: FrontEnd, clip: Array, where: str) -> Real:
             "signed integers of 8 to 32 bits.",
         )
     starts = np.arange((len(wave) - sound.window) // sound.hop + 1) * sound.hop
-    frames = wave[starts[:, np.newaxis] + np.arange(sound.window)] * _taper(sound)
-    values = np.abs(np.fft.rfft(frames, sound.fft)) ** sound.power
+    size = max(1, _BLOCK_POINTS // sound.fft)
+    blocks = [
+        _features(sound, wave[starts[i : i + size, np.newaxis] + np.arange(sound.window)])
+        for i in range(0, len(starts), size)
+    ]
+    return np.concatenate(blocks)
+
+
+def _features(sound: FrontEnd, frames: Array) -> Real:
+    values = np.abs(np.fft.rfft(frames * _taper(sound), sound.fft)) ** sound.power
     if sound.kind != "spectrogram":
         values = np.log(values @ _filters(sound).T + sound.floor)
     if sound.kind == "mfcc":

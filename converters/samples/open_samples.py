@@ -23,6 +23,7 @@ from edgeq.converters.samples.preprocessing import (
     find_preprocessing,
     parse_preprocessing,
 )
+from edgeq.converters.samples.references import is_function_reference
 from edgeq.converters.samples.sources import Row, Source
 from edgeq.errors import DataError
 from edgeq.escaping import printable
@@ -143,9 +144,11 @@ class Samples:
 
     def is_same_as(self, other: Samples) -> bool:
         """Whether two data sets have the same samples, whatever labels are beside them."""
-        ours, theirs = self._source.origin, other._source.origin
-        if ours is not None or theirs is not None:
-            return ours is theirs
+        ours, theirs = self._source, other._source
+        if is_function_reference(ours.name) and ours.name == theirs.name:
+            return True
+        if ours.origin is not None or theirs.origin is not None:
+            return ours.origin is theirs.origin
         return self.ref.has_samples_of(other.ref)
 
     def count_up_to(self, limit: int) -> int:

@@ -252,6 +252,22 @@ def count_rows(lengths: Mapping[str, int], name: str) -> int:
     return count
 
 
+def require_size(values: int, itemsize: int, where: str) -> None:
+    """Raise a DataError when a sample would take too much memory.
+
+    Args:
+        values: of the sample.
+        itemsize: bytes of each; at least 4 are counted, as of float32.
+        where: names it at the beginning of the message.
+    """
+    size = values * max(itemsize, 4)
+    if size > MAX_SAMPLE_BYTES:
+        raise DataError(
+            f"{where} takes {size:,} bytes of memory; edgeq takes at most {MAX_SAMPLE_BYTES:,}.",
+            hint="Make the samples smaller beforehand, e.g. resize images.",
+        )
+
+
 def require_count(count: int, name: str, what: str = "samples") -> None:
     """Raise a DataError when there are more samples than edgeq can choose from in seconds."""
     if count > MAX_SAMPLES:

@@ -43,7 +43,7 @@ class Judged:
 
     Attributes:
         status: exit status of `edgeq gate` or `edgeq run`.
-        model: the `.tflite`; None if there is no result.
+        model: the `.tflite`.
         records: of the model, the gate's last.
         verdict: of the gate; "none" without a policy.
     """

@@ -102,18 +102,20 @@ def replace(source: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder as far as the system permits.
+    """Remove a file, if there is one.
 
     Raises:
-        OSError: the file cannot be removed.
+        OSError: it cannot be removed, is a folder, or another program has it open.
     """
-    if not path.is_dir():
-        _patiently(lambda: path.unlink(missing_ok=True))
-        return
+    _patiently(lambda: path.unlink(missing_ok=True))
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder, as far as the system permits."""
     try:
-        _patiently(lambda: shutil.rmtree(path))
+        _patiently(lambda: shutil.rmtree(folder))
     except OSError:
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def hint_if_open(error: OSError) -> str | None:

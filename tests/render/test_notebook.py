@@ -151,7 +151,7 @@ def test_init_and_run_do_what_the_commands_do(
         edgeq.init(str(float_file), "edgeq.toml")
     text = (tmp_path / "edgeq.toml").read_text()
     assert 'preprocess = ["scale=1/255"]' in text
-    scheme = re.sub(r"(?m)^\[model\]$", '[model]\nscheme = "fp16"', text)
+    scheme = re.sub(r"(?m)^scheme = .*$", 'scheme = "fp16"', text)
     (tmp_path / "edgeq.toml").write_text(scheme)
     outcomes = edgeq.run("edgeq.toml")
     assert {item.state for item in outcomes} <= {"made", "left out"}
@@ -160,7 +160,7 @@ def test_init_and_run_do_what_the_commands_do(
 
 def test_code_of_a_project_needs_trust(tmp_path: Path, float_file: Path) -> None:
     (tmp_path / "edgeq.toml").write_text(
-        f'[model]\nbaseline = "{float_file}"\n[data]\ncalibration = "samples:images"\n'
+        f'[model]\nsource = "{float_file}"\n[data]\ncalibration = "samples:images"\n'
     )
     (tmp_path / "samples.py").write_text("raise SystemExit('executed')\n")
     with pytest.raises(edgeq.errors.UsageError, match="pass trust=True"):

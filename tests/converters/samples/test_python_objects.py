@@ -372,6 +372,12 @@ def test_two_data_sets_are_told_apart_by_the_object():
     assert not samples.is_same_as(open_samples(other, [VECTOR]))
 
 
+def test_a_reference_that_makes_a_list_again_is_one_data_set(module):
+    name = module("import numpy as np\ndef data():\n    return [np.zeros(3)]\n")
+    first, second = (open_samples(f"{name}:data", [VECTOR]) for _ in range(2))
+    assert first.is_same_as(second)
+
+
 def test_single_samples_and_batches_are_not_mixed():
     samples = open_samples([np.zeros(3), np.zeros((2, 3))], [VECTOR])
     with raises(

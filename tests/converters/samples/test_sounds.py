@@ -273,3 +273,27 @@ def test_a_folder_of_two_kinds_is_refused(tmp_path):
         f"{tmp_path} holds .npy files and .wav files. Keep the samples in a separate folder."
     ):
         open_samples(tmp_path, [PLAIN])
+
+
+def test_damaged_bytes_give_a_sound_or_one_sentence(tmp_path):
+    write(tmp_path / "a.wav", sounds(1, 8)[0])
+    whole = (tmp_path / "a.wav").read_bytes()
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        content = np.frombuffer(whole, np.uint8).copy()
+        content[random.integers(0, len(content), 3)] = random.integers(0, 256, 3)
+        (tmp_path / "a.wav").write_bytes(content[: random.integers(8, len(content) + 1)].tobytes())
+        try:
+            open_samples(tmp_path, [PLAIN])
+        except DataError as error:
+            refused += 1
+            assert "\n" not in error.message
+    assert 100 < refused < 300
+
+
+def test_a_long_clip_is_transformed_in_blocks(monkeypatch):
+    clip = sounds(1)[0]
+    whole = apply(declare(WORDS), clip)
+    monkeypatch.setattr("edgeq.converters.samples.front_end._BLOCK_POINTS", 5 * 1024)
+    np.testing.assert_allclose(apply(declare(WORDS), clip), whole, rtol=1e-6)
