@@ -6,7 +6,7 @@ an exact GELU, and has a better form. The source model is the reference of the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -44,7 +44,9 @@ _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 # Resizing is a linear function of an image's rows, then of its columns.
 _RESIZES = ("ResizeBicubic", "ScaleAndTranslate")
 
-KNOWN = frozenset((*_FUNCTIONS, *_RESIZES))
+_BOUNDS = {"LowerBound": tf.less, "UpperBound": tf.less_equal}
+
+KNOWN = frozenset((*_FUNCTIONS, *_RESIZES, *_BOUNDS, "Cross", "Cumprod"))
 
 
 def express(names: Collection[str]) -> Callable[[Any], None]:
@@ -55,26 +57,84 @@ def express(names: Collection[str]) -> Callable[[Any], None]:
             tf.graph_util.import_graph_def(graph, name="")
         for node in [node for node in graph.node if node.op in names]:
             operation = known.get_operation_by_name(node.name)
-            if node.op in _FUNCTIONS:
-                _replace(graph, node, operation.inputs[0], _FUNCTIONS[node.op])
-            elif all(operation.inputs[0].shape[1:]) and all(operation.outputs[0].shape[1:]):
-                _replace(graph, node, operation.inputs[0], _resize(operation))
+            count, function = _find_expression(operation)
+            if function is not None:
+                _replace(graph, node, operation.inputs[:count], function)
 
     return change
 
 
-def _replace(graph: Any, node: Any, tensor: Any, function: Callable[[Any], Any]) -> None:
-    """Put the operators of a function of a node's first input in the node's place."""
-    spec = tf.TensorSpec(tensor.shape, tensor.dtype)
-    made = tf.function(function).get_concrete_function(spec)
-    (argument,), (result,) = made.inputs, made.outputs
+def _find_expression(operation: Any) -> tuple[int, Callable[..., Any] | None]:
+    """The number of inputs, and the function of them; None where shapes do not allow one."""
+    if operation.type in _FUNCTIONS:
+        return 1, _FUNCTIONS[operation.type]
+    if operation.type in ("Cross", *_BOUNDS):
+        return 2, _of_two(operation)
+    if operation.type == "Cumprod":
+        return 1, _multiply_up(operation)
+    is_known = all(operation.inputs[0].shape[1:]) and all(operation.outputs[0].shape[1:])
+    return 1, _resize(operation) if is_known else None
+
+
+def _of_two(operation: Any) -> Callable[[Any, Any], Any]:
+    """A product of vectors, or for each value the number of sorted ones in front of it."""
+    if operation.type == "Cross":
+        return _cross
+    compare, dtype = _BOUNDS[operation.type], operation.outputs[0].dtype
+
+    def count(rows: Any, values: Any) -> Any:
+        is_before = compare(rows[:, tf.newaxis, :], values[:, :, tf.newaxis])
+        return tf.reduce_sum(tf.cast(is_before, dtype), axis=-1)
+
+    return count
+
+
+def _cross(one: Any, other: Any) -> Any:
+    (a, b, c), (x, y, z) = tf.unstack(one, axis=-1), tf.unstack(other, axis=-1)
+    return tf.stack([b * z - c * y, c * x - a * z, a * y - b * x], axis=-1)
+
+
+def _multiply_up(operation: Any) -> Callable[[Any], Any] | None:
+    """Cumulative products in log2(n) steps; None if the number n of values is unknown."""
+    axis = tf.get_static_value(operation.inputs[1])
+    size = None if axis is None else operation.inputs[0].shape[int(axis)]
+    if size is None:
+        return None
+    is_reverse, is_exclusive = map(operation.get_attr, ("reverse", "exclusive"))
+
+    def shifted(values: Any, by: int) -> Any:
+        return tf.split(values, [size - by, by], axis)[0]
+
+    def multiply(values: Any) -> Any:
+        values = tf.reverse(values, [axis]) if is_reverse else values
+        if is_exclusive:
+            one = tf.ones_like(tf.split(values, [1, size - 1], axis)[0])
+            values = tf.concat([one, shifted(values, 1)], axis)
+        by = 1
+        while by < size:
+            head, tail = tf.split(values, [by, size - by], axis)
+            values = tf.concat([head, tail * shifted(values, by)], axis)
+            by *= 2
+        return tf.reverse(values, [axis]) if is_reverse else values
+
+    return multiply
+
+
+def _replace(graph: Any, node: Any, tensors: Sequence[Any], function: Callable[..., Any]) -> None:
+    """Put the operators of a function of a node's first inputs in the node's place."""
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
+    made = tf.function(function).get_concrete_function(*specs)
+    (result,) = made.outputs
     prefix = f"{node.name}/expressed/"
+    arguments = {
+        argument.op.name: str(name) for argument, name in zip(made.inputs, node.input, strict=False)
+    }
 
     def rename(name: str) -> str:
-        return str(node.input[0]) if name == argument.op.name else f"{prefix}{name}"
+        return arguments.get(name) or f"{prefix}{name}"
 
     for part in made.graph.as_graph_def().node:
-        if part.name != argument.op.name:
+        if part.name not in arguments:
             copy = graph.node.add()
             copy.CopyFrom(part)
             copy.name = rename(part.name)

@@ -19,7 +19,7 @@ from edgeq.values import ConvertOptions
 
 # Where each function is defined and not steep.
 DOMAINS = {"Acos": (-0.95, 0.95), "Acosh": (1.1, 4), "Asin": (-0.95, 0.95), "Atanh": (-0.9, 0.9)}
-FUNCTIONS = sorted(expressions.KNOWN - {"ResizeBicubic", "ScaleAndTranslate"})
+FUNCTIONS = sorted(expressions._FUNCTIONS)
 
 
 def run(model: Any, samples: Any, folder: Path) -> dict[str, Any]:
@@ -58,6 +58,36 @@ def test_resizing_is_a_product_with_matrices(tmp_path: Path) -> None:
     found = run(model, samples, tmp_path)
     for name, expected in model(samples).items():
         assert found[name] == pytest.approx(expected.numpy(), abs=5e-6), name
+
+
+def test_products_and_places_among_sorted_values(tmp_path: Path) -> None:
+    vectors = keras.Input((4, 3), name="x")
+    keys = ops.convert_to_tensor(np.float32([-0.5, 0.0, 0.25, 0.25, 0.5]))
+    outputs = {
+        "cumprod": ops.cumprod(vectors, axis=1),
+        "cross": ops.cross(vectors, ops.flip(vectors, axis=1)),
+        "left": ops.searchsorted(keys, vectors[:, 0], side="left"),
+        "right": ops.searchsorted(keys, vectors[:, 0], side="right"),
+    }
+    model = keras.Model(vectors, outputs)
+    samples = np.random.default_rng(0).uniform(-1, 1, (3, 4, 3)).astype(np.float32)
+    samples[0, 0] = 0.25, 0.5, -0.5  # equal to keys
+    found = run(model, samples, tmp_path)
+    for number in range(len(samples)):  # one by one: Keras' searchsorted takes no batch of 3
+        for name, expected in model(samples[number : number + 1]).items():
+            own = found[name][number : number + 1]
+            assert own == pytest.approx(np.asarray(expected), abs=5e-6), name
+
+
+@pytest.mark.parametrize("how", [{"reverse": True}, {"exclusive": True}])
+def test_cumulative_products_in_both_directions(tmp_path: Path, how: dict[str, bool]) -> None:
+    @tf.function(input_signature=[tf.TensorSpec([None, 5], tf.float32, name="x")])
+    def model(x: Any) -> Any:
+        return {"y": tf.math.cumprod(x, axis=1, **how)}
+
+    samples = np.random.default_rng(0).uniform(0.5, 2, (3, 5)).astype(np.float32)
+    found = run(model.get_concrete_function(), samples, tmp_path)
+    assert found["y"] == pytest.approx(model(samples)["y"].numpy(), abs=5e-6)
 
 
 def test_a_function_becomes_one_table_in_int8(tmp_path: Path) -> None:
