@@ -35,7 +35,7 @@ def show_sizes(ratio: float) -> str:
     if side == 0:
         return "no difference"
     more = max(ratio, 1 / ratio)
-    # 59.1 MB against 56.8 MB is no "1.0x smaller".
+    # Not "1.0x smaller" for 59.1 MB against 56.8 MB.
     times = f"{more:.1f}x" if more >= 1.1 else f"{(1 - 1 / more if side > 0 else more - 1):.0%}"
     return f"{times.replace('%', ' %')} {'smaller' if side > 0 else 'LARGER'}"
 

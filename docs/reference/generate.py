@@ -1,20 +1,24 @@
-"""Make reference pages from the code, as a hook of MkDocs: commands, codes, fields of records."""
+"""Make pages from the code and the notebook, as a hook of MkDocs."""
 
 from __future__ import annotations
 
 import html
 import inspect
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from edgeq.cli import cli
+from edgeq.cli import WORDS, cli
 from edgeq.issues import ISSUE_KINDS
 from edgeq.records.schema import make_schema
+
+NOTEBOOK = Path(__file__).parents[1] / "notebook.ipynb"
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -22,7 +26,25 @@ def on_files(files: Files, config: Any) -> Files:
     for name, lines in (("codes", _codes()), ("fields", _fields())):
         page = "\n".join(lines) + "\n"
         files.append(File.generated(config, f"reference/{name}.md", content=page))
+    notebook = "\n".join(_notebook()) + "\n"
+    files.append(File.generated(config, "notebook.md", content=notebook))
     return files
+
+
+def _notebook() -> Iterator[str]:
+    """The cells with what they show."""
+    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            yield from ("", source)
+            continue
+        yield from ("", "```python", source, "```")
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            if page := "".join(data.get("text/html", [])):
+                yield from ("", f'<div class="output">{page}</div>')
+            elif text := "".join(data.get("text/plain", output.get("text", []))):
+                yield from ("", "```text", text, "```")
 
 
 def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> str:
@@ -46,6 +68,9 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
             # A bar ends the cell, in code also after a backslash; a line may be broken behind it.
             shown = html.escape(names).replace("|", "&#124;<wbr>")
             yield f"| <code>{shown}</code> | {_cell(meaning)} |"
+    if command is cli:
+        yield from ("", "| word | meaning |", "|---|---|")
+        yield from (f"| {word} | {_cell(meaning)} |" for word, meaning in WORDS.items())
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             inner = command.get_command(context, name)

@@ -314,7 +314,7 @@ def _why_not_faster(bench: BenchResult) -> str:
         missing = "VNNI or AMX" if "ssse3" in facts.cpu_features else "asimddp"
         return (
             f"the processor has no dot product instructions ({missing}): without them INT8 is "
-            "hardly faster than FP32, and often slower; judge speed on the device that will run it"
+            "not much faster than FP32, and often slower; measure on the device that will run it"
         )
     first, last = bench.runs[0].model.path, bench.runs[-1].model.path
     words = ["edgeq", "profile", last, *([first] if first.endswith(".tflite") else [])]

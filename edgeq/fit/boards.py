@@ -53,7 +53,7 @@ def read_memory(text: Any, least: int = 1) -> int:
 @cache
 def known_boards() -> Mapping[str, Board]:
     """The boards of the table, by name."""
-    tables = tomlkit.parse(TABLE.read_text()).unwrap()
+    tables = tomlkit.parse(TABLE.read_text("utf-8")).unwrap()
     return {
         name: Board(
             name,

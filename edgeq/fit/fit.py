@@ -37,9 +37,11 @@ def fit_model(
         model: the `.tflite`.
         boards: names of the table or of `project`; all of both without one, unless only an
             accelerator is requested.
-        flash_bytes, ram_bytes: of a board without a name; both or neither.
+        flash_bytes: of a board without a name.
+        ram_bytes: of the same board; both or neither.
         project: an `edgeq.toml` with [boards.NAME].
-        headroom_flash_bytes, headroom_ram_bytes: to keep free for the user's program.
+        headroom_flash_bytes: to keep free for the user's program.
+        headroom_ram_bytes: the same of its memory.
         ethos_u: also compile it with Vela for this accelerator.
         coral: also predict its placement on a Coral Edge TPU.
 

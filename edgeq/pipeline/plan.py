@@ -283,7 +283,7 @@ def _find_data(given: Given, key: str) -> str | None:
         return str(path)
     if key != "labels" and is_function_reference(setting.value):
         return str(setting.value)
-    known = "an .npz, .npy or .csv file, a folder of images, or package.module:function"
+    known = "an .npz, .npy or .csv file, a folder of images or sounds, or package.module:function"
     if key == "labels":
         known = "a COCO JSON file, a folder of YOLO text files or masks, a .csv or .npy file"
     raise DataError(

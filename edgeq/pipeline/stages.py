@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edgeq import api
+from edgeq import api, host
 from edgeq.conversion.convert import float_tflite
 from edgeq.converters.lowering.model_kinds import identify
 from edgeq.files import scratch, storage
@@ -322,7 +322,7 @@ def _plan_package(plan: Plan) -> tuple[Step, ...] | str:
     if plan.has_policy and (verdict := read_record(gate_record(plan)).value.verdict) != "pass":
         # Packages of earlier runs hold another model, and must not look like this one's.
         for target in package.targets:
-            package_file(plan, target).unlink(missing_ok=True)
+            host.remove(package_file(plan, target))
         return f"the gate says {verdict.replace('-', ' ')}"
     return tuple(_plan_target(plan, package, target) for target in package.targets)
 

@@ -73,7 +73,7 @@ class State:
             for name in old:
                 for output in self._steps.pop(name)["outputs"]:
                     try:
-                        (folder / output).unlink(missing_ok=True)
+                        host.remove(folder / output)
                     except OSError as error:
                         raise OutputError(
                             f"Cannot remove {folder / output}, an old output that edgeq.toml no "

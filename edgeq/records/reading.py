@@ -41,14 +41,16 @@ from edgeq.values import (
     Provenance,
     Tuning,
 )
+from edgeq.values.showing import Shown, bounded
 
 SCHEMA_PREFIX = "edgeq.record/"
 MOST_BYTES = 1 << 30
 NEWEST = int(storage.RECORD_SCHEMA.removeprefix(SCHEMA_PREFIX))
 
 
+@bounded
 @dataclass(frozen=True)
-class Evaluations:
+class Evaluations(Shown):
     """The result of `edgeq eval`, model by model."""
 
     evaluations: Annotated[tuple[Evaluation, ...], msgspec.Meta(min_length=1)]
@@ -73,8 +75,9 @@ KINDS: dict[str, type] = {
 FLEET_KINDS = ("fleet-bench", "fleet-eval", "fleet-compare")
 
 
+@bounded
 @dataclass(frozen=True)
-class Record:
+class Record(Shown):
     """One record.
 
     Attributes:
@@ -96,14 +99,14 @@ class Record:
     value: Any
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: str | Path) -> Record:
     """Read a record file.
 
     Raises:
         RecordError: unreadable, truncated, not a record, of a newer schema than this
             version knows, or with a field that is missing or of another type.
     """
-    return parse_record(read_content(path), str(path))
+    return parse_record(read_content(Path(path)), str(path))
 
 
 def read_content(path: Path) -> bytes:

@@ -99,7 +99,7 @@ def _parts(columns: Sequence[_Column], width: int) -> Iterator[list[_Column]]:
 
 
 def _table(columns: Sequence[_Column], width: int) -> Table:
-    """A table that is no wider, if the least widths allow it; what is left is shared evenly."""
+    """A table of at most this width, if the least widths allow it; the rest is shared evenly."""
     widths = [column.least for column in columns]
     for _ in range(width - sum(widths) - _GAP * (len(columns) - 1)):
         short = [n for n, column in enumerate(columns) if widths[n] < column.natural]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeq.values.showing import bounded
 
+
+@bounded
 @dataclass(frozen=True)
 class Provenance:
     """Time, versions and machine of a record; digests of models and data are in its body.
@@ -28,6 +31,7 @@ class Provenance:
     environment_sha256: str
 
 
+@bounded
 @dataclass(frozen=True)
 class FrontEnd:
     """How a sound becomes the input of a keyword model; see `samples.front_end`.
@@ -97,6 +101,7 @@ class Preprocessing:
     sound: FrontEnd | None = None
 
 
+@bounded
 @dataclass(frozen=True)
 class DataRef:
     """A data set as it was read.
@@ -111,6 +116,8 @@ class DataRef:
         preprocessing: one entry per input that declares any.
         class_names: of the class folders or of labels that are names: class i of the model is the
             i-th. Empty for labels that are numbers, and in records older than this field.
+        samples_sha256: digest without labels that `--labels` adds; None without them, and in
+            records older than this field.
     """
 
     source: str
@@ -120,3 +127,8 @@ class DataRef:
     has_labels: bool
     preprocessing: tuple[Preprocessing, ...] = ()
     class_names: tuple[str, ...] = ()
+    samples_sha256: str | None = None
+
+    def has_samples_of(self, other: DataRef) -> bool:
+        """Whether both have the same samples, whatever labels are beside them."""
+        return (self.samples_sha256 or self.sha256) == (other.samples_sha256 or other.sha256)

@@ -9,10 +9,12 @@ from msgspec import Meta
 
 from edgeq.values.bounds import SOME, Count, Percent, Positive
 from edgeq.values.files import FileRef
+from edgeq.values.showing import Shown, bounded
 
 FitVerdict = Annotated[str, Meta(pattern=r"^(fits|tight|no)$(?!\n)")]
 
 
+@bounded
 @dataclass(frozen=True)
 class Document:
     """A public document that a figure is from.
@@ -30,6 +32,7 @@ class Document:
     url: str
 
 
+@bounded
 @dataclass(frozen=True)
 class Board:
     """A microcontroller board.
@@ -53,6 +56,7 @@ class Board:
     sources: tuple[Document, ...]
 
 
+@bounded
 @dataclass(frozen=True)
 class MicroOperator:
     """A kind of operator of a model, and its kernel in TensorFlow Lite for Microcontrollers.
@@ -75,6 +79,7 @@ class MicroOperator:
     remedy: str | None
 
 
+@bounded
 @dataclass(frozen=True)
 class MemoryStep:
     """The tensors that are needed while an operator runs.
@@ -92,6 +97,7 @@ class MemoryStep:
     alive_bytes: Count
 
 
+@bounded
 @dataclass(frozen=True)
 class MicroNeeds:
     """The needs of a model on a microcontroller.
@@ -115,6 +121,7 @@ class MicroNeeds:
     unknown_code: tuple[str, ...]
 
 
+@bounded
 @dataclass(frozen=True)
 class BoardFit:
     """A board, and whether the model fits it.
@@ -134,6 +141,7 @@ class BoardFit:
     ram_left_bytes: int | None
 
 
+@bounded
 @dataclass(frozen=True)
 class EthosFit:
     """A model compiled for an Arm Ethos-U by Vela; figures as Vela states them.
@@ -159,6 +167,7 @@ class EthosFit:
     figures: dict[str, str]
 
 
+@bounded
 @dataclass(frozen=True)
 class EdgeTpuOperator:
     """The place that the compiler of the Edge TPU will probably choose for an operator.
@@ -178,6 +187,7 @@ class EdgeTpuOperator:
     reason: str
 
 
+@bounded
 @dataclass(frozen=True)
 class EdgeTpuFit:
     """A prediction by the documented list of operators; the compiler is not run.
@@ -192,8 +202,9 @@ class EdgeTpuFit:
     mapped_percent: Percent
 
 
+@bounded
 @dataclass(frozen=True)
-class Fit:
+class Fit(Shown):
     """Whether a model fits boards.
 
     Attributes:

@@ -420,11 +420,11 @@ def test_a_slower_candidate_is_no_ship(ratio: Ratio, verdict: str, reason: str) 
     ("features", "device", "reason"),
     [
         (("ssse3", "avx2", "fma"), "local",
-         "the processor has no dot product instructions (VNNI or AMX): without them INT8 is hardly "
-         "faster than FP32, and often slower; judge speed on the device that will run it"),
+         "the processor has no dot product instructions (VNNI or AMX): without them INT8 is not "
+         "much faster than FP32, and often slower; measure on the device that will run it"),
         (("asimd",), "pi4",
-         "the processor has no dot product instructions (asimddp): without them INT8 is hardly "
-         "faster than FP32, and often slower; judge speed on the device that will run it"),
+         "the processor has no dot product instructions (asimddp): without them INT8 is not "
+         "much faster than FP32, and often slower; measure on the device that will run it"),
         (("avx2", "avx512_vnni"), "local",
          "the operators that take the time: edgeq profile m.tflite m.tflite"),
         ((), "pi4",

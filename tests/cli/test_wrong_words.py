@@ -1,12 +1,16 @@
-"""What somebody types who does not know edgeq yet: the answer names what was probably meant."""
+"""Commands typed by somebody who does not know edgeq yet: the answer names what was meant."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from edgeq import models
+from edgeq.cli import WORDS, cli
 from tests.commands import run_edgeq as edgeq
 
 KERAS = models.path("fmnist_mobilenet.keras")
@@ -77,3 +81,34 @@ def test_a_policy_knows_metrics_by_their_usual_names(
     done = edgeq("gate", record_files["eval"], "--policy", policy)
     assert done.returncode in (0, 4), done.stdout  # it may be doubted, it is not unknown
     assert "no record has the metric" not in done.stdout
+
+
+# ---------------------------------------------------------------- help
+
+
+def commands(command: click.Command, context: click.Context) -> Iterator[click.Context]:
+    yield context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from commands(inner, click.Context(inner, parent=context, info_name=name))
+
+
+def test_every_option_has_a_help_text() -> None:
+    for context in commands(cli, click.Context(cli, info_name="edgeq")):
+        for option in context.command.params:
+            if isinstance(option, click.Option) and not option.hidden:
+                assert option.help, f"{context.command_path} {option.opts}"
+        assert context.command.help
+
+
+def test_words_of_the_help_texts_are_explained() -> None:
+    """Number types and units, which somebody who never quantized a model does not know."""
+    explained = set(re.findall(r"\w+", " ".join(WORDS)))
+    for context in commands(cli, click.Context(cli, info_name="edgeq")):
+        text = context.command.get_help(context)
+        assert set(re.findall(r"\b(?:INT\d+|FP\d+|SQNR)\b", text)) <= explained
+    shown = edgeq("--help").stdout
+    for word in WORDS:
+        assert f"\n  {word} " in shown

@@ -208,7 +208,7 @@ def test_the_numbers_on_it_are_the_records(
     layers = json.loads(one_model["debug"].read_text())["layers"]
     shown = chromium.find_elements(By.CSS_SELECTOR, "#layers tbody tr")
     assert len(shown) == len(layers)
-    cells = [row.find_elements(By.CSS_SELECTOR, "td")[5].text for row in shown]
+    cells = [row.find_elements(By.CSS_SELECTOR, "td")[3].text for row in shown]
     assert cells == [f"{layer['own_sqnr_db']:.1f}" for layer in layers]
     marks = chromium.find_elements(By.CSS_SELECTOR, "#layers svg.wide circle.candidate")
     assert len(marks) == len(layers)
@@ -219,11 +219,11 @@ def test_the_numbers_on_it_are_the_records(
 
 def test_a_click_on_a_heading_sorts(browse: Browse, page: Path) -> None:
     chromium = browse(page)
-    button = chromium.find_elements(By.CSS_SELECTOR, "#layers thead button")[6]  # own dB
+    button = chromium.find_elements(By.CSS_SELECTOR, "#layers thead button")[4]  # own dB
     heading = button.find_element(By.XPATH, "..")
 
     def column() -> list[float]:
-        cells = chromium.find_elements(By.CSS_SELECTOR, "#layers tbody tr > :nth-child(7)")
+        cells = chromium.find_elements(By.CSS_SELECTOR, "#layers tbody tr > :nth-child(5)")
         return [float(cell.get_attribute("data-v")) for cell in cells]
 
     values = column()
@@ -346,7 +346,7 @@ def test_300_layers_stay_below_one_and_a_half_megabytes(
     assert [row.is_displayed() for row in rows] == [False] * 299 + [True]
     field.send_keys(Keys.CONTROL, "a", Keys.DELETE)
     assert sum(row.is_displayed() for row in rows) == 50
-    heading = chromium.find_elements(By.CSS_SELECTOR, "#layers thead button")[1]  # position
+    heading = chromium.find_elements(By.CSS_SELECTOR, "#layers thead button")[7]  # position
     heading.click()
     first = chromium.find_element(By.CSS_SELECTOR, "#layers tbody tr")
     assert "block_299/" in first.text and first.is_displayed()

@@ -78,6 +78,8 @@ from edgeq.packaging.targets import NAMES
 def command(model: Path, target: str, output: Path | None, **given: Any) -> None:
     """Package MODEL.tflite for a release build, with code around it and golden vectors.
 
+    Golden vectors are samples with the outputs that the model must give for them.
+
     The same inputs give the same bytes. A model that did not pass its gate is refused.
     """
     from edgeq.packaging import targets

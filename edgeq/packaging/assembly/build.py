@@ -41,6 +41,7 @@ from edgeq.packaging.golden.vectors import MOST, golden_files
 from edgeq.packaging.targets.target import Target
 from edgeq.packaging.targets.tools import Tools
 from edgeq.tflite.model_file import ModelFile
+from edgeq.values.showing import bounded
 from edgeq.version import VERSION
 
 
@@ -81,6 +82,7 @@ class PackageOptions:
     form: str | None = None
 
 
+@bounded
 @dataclass(frozen=True, eq=False)
 class Package:
     """A finished package, still in memory.
@@ -283,7 +285,7 @@ def describe(target: str, inputs: PackageInputs, files: Files) -> Manifest:
         target=target,
         edgeq=VERSION,
         contract=contract,
-        preprocess=tuple(map(format_preprocessing, contract.preprocessing)),
+        preprocess=tuple(map(format_preprocessing, contract.declared)),
         measured_sha256=inputs.measured_sha256,
         records=tuple(evidence.files()) if inputs.has_records else (),
         gate=evidence.verdict,
