@@ -44,10 +44,10 @@ def judge_board(
         what = f"the model has {model_bytes:,} bytes"
         if code:
             what += f", and the code about {code:,}"
-        reasons.append(f"{-flash_left:,} bytes of flash are missing: {what}")
+        reasons.append(f"flash is too small by {_bytes(-flash_left)}: {what}")
     if needs is not None and ram_left is not None and ram_left < 0:
         reasons.append(
-            f"{-ram_left:,} bytes of RAM are missing: the arena has {needs.arena_bytes:,} bytes"
+            f"RAM is too small by {_bytes(-ram_left)}: the arena has {needs.arena_bytes:,} bytes"
         )
     if reasons:
         return BoardFit(board, "no", tuple(reasons), flash_left, ram_left)
@@ -65,3 +65,7 @@ def judge_board(
             f"({needs.reserved_bytes - needs.arena_bytes:,}) and your program need"
         )
     return BoardFit(board, "tight" if tight else "fits", tuple(tight), flash_left, ram_left)
+
+
+def _bytes(count: int) -> str:
+    return "1 byte" if count == 1 else f"{count:,} bytes"

@@ -170,12 +170,12 @@ def test_one_byte_decides() -> None:
     one_less = judge(replace(exactly, flash_bytes=139_999), **free)
     assert one_less.verdict == "no" and one_less.flash_left_bytes == -1
     assert one_less.reasons == (
-        "1 bytes of flash are missing: the model has 100,000 bytes, and the code about 40,000",
+        "flash is too small by 1 byte: the model has 100,000 bytes, and the code about 40,000",
     )
     assert judge(exactly, 100_001, **free).verdict == "no"
     small = judge(replace(BOARD, ram_bytes=49_999), **free)
     assert small.verdict == "no" and small.ram_left_bytes == -1
-    assert small.reasons == ("1 bytes of RAM are missing: the arena has 50,000 bytes",)
+    assert small.reasons == ("RAM is too small by 1 byte: the arena has 50,000 bytes",)
     assert judge(replace(BOARD, ram_bytes=50_000), **free).verdict == "tight"
     assert judge(replace(BOARD, ram_bytes=57_344), **free).verdict == "fits"
 
@@ -301,7 +301,7 @@ def test_the_command(tflite_micro: OtherPython, vww: Path, tmp_path: Path) -> No
     fit = read_record(record).value
     assert [item.verdict for item in fit.boards] == ["no", "fits"]
     missing = fit.needs.arena_bytes - (96 << 10)
-    assert fit.boards[0].reasons[0].startswith(f"{missing:,} bytes of RAM are missing")
+    assert fit.boards[0].reasons[0].startswith(f"RAM is too small by {missing:,} bytes: ")
     assert "Memory peaks at operator 2, CONV_2D: 55,296 bytes" in done.stdout
     shown = CliRunner().invoke(cli, ["show", str(record)]).stdout
     assert "raspberry-pi-pico" in shown
@@ -315,7 +315,7 @@ def test_the_command(tflite_micro: OtherPython, vww: Path, tmp_path: Path) -> No
     tight = run(vww, "--flash", "1MB", "--ram", "103680")
     assert status(tight) == 4 and "TIGHT: a board of this size" in tight.stdout
     no = run(vww, "--flash", "1MB", "--ram", "103679")
-    assert status(no) == 3 and "1 bytes of RAM are missing" in no.stdout
+    assert status(no) == 3 and "RAM is too small by 1 byte: " in no.stdout
     alone = ("--headroom-ram", "0", "--headroom-flash", "0")
     reserved = fit.needs.reserved_bytes
     assert status(run(vww, "--flash", "1MB", "--ram", reserved, *alone)) == 0

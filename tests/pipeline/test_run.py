@@ -221,7 +221,7 @@ def test_a_board_in_the_policy(tflite_micro: OtherPython, project: Path) -> None
     done = run(project)
     assert done.return_value == 3
     assert "fit            NO on own" in done.stdout
-    assert "bytes of RAM are missing" in done.stdout
+    assert "RAM is too small by " in done.stdout
     edit(project, board.format("1KB"), board.format("1MB"))
     done = run(project)
     assert done.return_value == 0 and "fit            FITS on own" in done.stdout
