@@ -190,6 +190,8 @@ def evaluate(
     decode: str | None = None,
     samples: int | None = None,
     seed: int = 0,
+    input_shapes: Sequence[tuple[str, tuple[int, ...]]] = (),
+    fixed_inputs: Sequence[tuple[str, float]] = (),
     device: str = "local",
     python: PathLike | None = None,
     on_progress: OnProgress = quiet,
@@ -207,6 +209,7 @@ def evaluate(
         decode: how boxes are read from the outputs, see `metrics.decoding`; None uses the text in
             each file.
         samples: evaluate on this many samples, chosen deterministically.
+        input_shapes, fixed_inputs: of framework models, see `ConvertOptions`.
         options: `runtime`, `threads`, `workers`.
 
     Raises:
@@ -222,6 +225,7 @@ def evaluate(
         metrics=_as_list(metrics),
         preprocess=texts,
         decode=decode,
+        lowering=ConvertOptions(input_shapes=tuple(input_shapes), fixed_inputs=tuple(fixed_inputs)),
         samples=samples,
         seed=seed,
         device=target,

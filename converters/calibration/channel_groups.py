@@ -6,33 +6,34 @@ the channels of all tensors fall into groups with one factor each: a residual AD
 of both operands and of its result, DEPTH_TO_SPACE joins those that become one channel. Where an
 operator does not pass factors on, channels keep their units.
 
-A constant that is added to channels gets their factors. Inside a normalization, a MUL by a constant
-for each channel (gamma) is a layer with one weight for each channel: INT16 has room for unlike
-constants, which 8 bits of one scale do not have.
+A constant that is added to channels gets their factors; a table of embeddings, too. Inside a
+normalization, a MUL by a constant for each channel (gamma) is a layer with one weight for each
+channel: INT16 has room for unlike constants, which 8 bits of one scale do not have.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.converters.calibration import moved_channels
+from edgeq.converters.calibration.grouped_channels import (
+    KEPT,
+    Addend,
+    ChannelGroups,
+    Groups,
+    Layer,
+)
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.rewrites.folding import strided_slices
 from edgeq.converters.rewrites.normalization import find_written
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.flatbuffer import indices
 from edgeq.tflite.operators import CHANNEL_AXIS, INPUT_AXIS, having
-
-Groups = NDArray[np.intp]
-
-KEPT = 0  # the group of the channels that keep their units
 
 _COMMUTES = having("commutes")
 _GATES = having("fixed_range")
@@ -48,74 +49,6 @@ _AXES = {name: (INPUT_AXIS[name], axis) for name, axis in CHANNEL_AXIS.items()}
 _AXES[_TURNED] = 3, 0
 _GAMMA = "MUL"
 _AXES[_GAMMA] = -1, -1
-_CHANNELWISE = ("DEPTHWISE_CONV_2D", _GAMMA)
-
-
-class Layer(NamedTuple):
-    """A layer with float weights that no other layer has.
-
-    Attributes:
-        position: of the operator.
-        kind: its name.
-        source, result: activations.
-        weights, bias: numbers of the operator's inputs.
-        input_axis, channel_axis: of the weights.
-    """
-
-    position: int
-    kind: str
-    source: int
-    result: int
-    weights: int
-    bias: int
-    input_axis: int
-    channel_axis: int
-
-    @property
-    def is_depthwise(self) -> bool:
-        """Whether its output channels are its input channels."""
-        return self.kind in _CHANNELWISE
-
-
-class Addend(NamedTuple):
-    """A constant that an operator adds to channels.
-
-    Attributes:
-        position: of the operator.
-        slot: number of the constant among its inputs.
-        constant: its tensor.
-        result: activation.
-    """
-
-    position: int
-    slot: int
-    constant: int
-    result: int
-
-
-@dataclass(frozen=True)
-class ChannelGroups:
-    """The groups of a model's channels.
-
-    Attributes:
-        groups: activation to the group of each of its channels: [C], or an array that broadcasts
-            to its shape, of a tensor whose last axis alone does not count them.
-        layers: those that can give and take back factors, in execution order.
-        addends: constants that get the factors of what they are added to.
-        limited: activations that a RELU6 ends at 6.
-        count: number of groups, `KEPT` included.
-    """
-
-    groups: Mapping[int, Groups]
-    layers: tuple[Layer, ...]
-    addends: tuple[Addend, ...]
-    limited: frozenset[int]
-    count: int
-
-    @property
-    def tensors(self) -> frozenset[int]:
-        """Activations with a channel that may get a factor."""
-        return frozenset(index for index, own in self.groups.items() if (own != KEPT).any())
 
 
 def find_groups(tree: Any) -> ChannelGroups:
@@ -249,7 +182,7 @@ class _Finder:
         read = [self._numbers[index] for index in inputs if index in self._numbers]
         is_known = len(outputs) == 1 and int(outputs[0]) in self._numbers and bool(read)
         if not is_known or not self._is_bounded_well(operator):
-            return False
+            return kind == "GATHER" and self._look_up(position, operator)
         result = self._numbers[int(outputs[0])]
         if kind == "BATCH_MATMUL" or any(own.ndim > 1 for own in read):
             return self._move(kind, operator)
@@ -299,6 +232,27 @@ class _Finder:
         if numbers is None or index in indices(self._graph.outputs):
             return False
         self._numbers[index] = numbers
+        return True
+
+    def _look_up(self, position: int, operator: Any) -> bool:
+        """A table of embeddings that nothing else reads gets the factors of its rows' channels."""
+        (index, *_), made = indices(operator.inputs), int(operator.outputs[0])
+        table, buffer = self._constant(index), self._graph.tensors[index].buffer
+        readers = [
+            other
+            for other in self._graph.operators
+            if any(self._graph.tensors[i].buffer == buffer for i in indices(other.inputs) if i >= 0)
+        ]
+        if (
+            table is None
+            or table.dtype != np.float32
+            or table.ndim < 2
+            or operator.builtinOptions.axis % table.ndim == table.ndim - 1
+            or table.shape[-1] != len(self._last(made))
+            or len(readers) > 1
+        ):
+            return False
+        self._addends.append(Addend(position, 0, index, made, is_table=True))
         return True
 
     def _pass_sum(self, position: int, operator: Any, read: list[Groups], result: Groups) -> bool:

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.calibration.channel_groups import KEPT, ChannelGroups, find_groups
+from edgeq.converters.calibration.channel_groups import find_groups
+from edgeq.converters.calibration.grouped_channels import KEPT, ChannelGroups
 from edgeq.converters.calibration.norm_scales import open_norms
 from edgeq.converters.calibration.statistics import Statistics
 from edgeq.tflite import flatbuffer

@@ -13,6 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from edgeq.converters.calibration.statistics import make_ranges
+from edgeq.converters.rewrites.editor import Editor
+from edgeq.converters.rewrites.masks import masked_scores
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.operators import facts, having
 from edgeq.values import Ranges
@@ -39,6 +41,8 @@ def mild_mask(scores: Span, reach: float = REACH) -> float:
 def fit_masks(content: bytes, ranges: Ranges, reach: float = REACH) -> Ranges:
     """The ranges, with those of masked scores and of masks cut to what hides a value.
 
+    Only softmaxes read such scores; other tensors may have values below -500 that count.
+
     Args:
         content: the float flatbuffer that was calibrated.
         reach: how far below the lowest score a value is hidden: `REACH` for INT8.
@@ -48,11 +52,12 @@ def fit_masks(content: bytes, ranges: Ranges, reach: float = REACH) -> Ranges:
     tree = flatbuffer.parse(content, "the float model")
     graph = tree.subgraphs[0]
     spans = {item.index: (item.minimum, item.maximum) for item in ranges.tensors}
+    masked = masked_scores(Editor(tree))
     widths: dict[int, float] = {}  # of masks that are computed
     for operator in graph.operators:
         name = flatbuffer.operator_name(tree, operator)
         read, made = flatbuffer.indices(operator.inputs), flatbuffer.indices(operator.outputs)
-        if not made or made[0] not in spans or spans[made[0]][0] > -MASKED:
+        if not made or made[0] not in masked & spans.keys() or spans[made[0]][0] > -MASKED:
             continue
         if name in _LAYOUT and read[0] in spans:
             spans[made[0]] = spans[read[0]]

@@ -1,4 +1,4 @@
-"""Where channels are after operators that move them: the heads of attention.
+"""Channels behind operators that move them: the heads of attention.
 
 Numbers of channels are an array that broadcasts to the tensor's shape, [C] if the last axis counts
 them. RESHAPE splits them into heads, TRANSPOSE puts the heads first, and the product with the

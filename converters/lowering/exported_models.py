@@ -69,7 +69,7 @@ FRAMEWORKS = {
         "torch",
         "PyTorch",
         "litert_torch",
-        "Install it with: pip install 'edgeq[torch]', here or for another Python, which "
+        'Install it with: pip install "edgeq[torch]", here or for another Python, which '
         "--torch-python names.",
     ),
     "onnx": Framework(
@@ -78,7 +78,7 @@ FRAMEWORKS = {
         "onnx2tf",
         # Its pins exclude those of litert-torch, and Python before 3.12.
         "Give it a separate environment: python3.12 -m venv onnx-env && onnx-env/bin/pip "
-        "install 'edgeq[onnx]', and pass --onnx-python onnx-env/bin/python.",
+        'install "edgeq[onnx]", and pass --onnx-python onnx-env/bin/python.',
     ),
 }
 
@@ -237,7 +237,7 @@ class ExportedReader:
             folder,
             source=storage.refer(self.path),
             source_kind=self.kind,
-            framework=read["framework"],
+            framework=", ".join(filter(None, (read["framework"], lowered.get("route")))),
             input_names=self._inputs,
             output_names=[self._outputs[position] for position in lowered["order"]],
             unrolled=lowered.get("unrolled", []),
@@ -300,7 +300,7 @@ class ExportedReader:
             raise _missing(
                 self._framework,
                 f"{self._python} does not have ({error.message})",
-                f"Install it with: {self._python} -m pip install 'edgeq[{self.kind}]'",
+                f'Install it with: {self._python} -m pip install "edgeq[{self.kind}]"',
             ) from error
         warn_of(read["gaps"])
         return dict(read)

@@ -138,7 +138,7 @@ class TensorFlowProcess(FrameworkProcess):
         if not has_tensorflow():
             raise MissingExtraError(
                 "Converting needs TensorFlow, which is not installed here.",
-                hint="Install it with: pip install 'edgeq[convert]'",
+                hint='Install it with: pip install "edgeq[convert]"',
             )
         target = ["edgeq.converters.lowering.tensorflow_child"]
         super().__init__("TensorFlow", target, _ENVIRONMENT, verbose=verbose)

@@ -8,8 +8,11 @@ Arrays travel as `.npz` files, named by the position of the input or output in t
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Sequence
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ from edgeq.converters.lowering import onnx_graph, onnx_recurrent, onnx_routes
 
 # Sums in another order differ far less, another order of the axes far more.
 _SAME = 1e-2
+# Another backend is tried below this.
+_GOOD_DB = 60.0
 # An output of 8 bits may be a few steps away if a rounding before it falls otherwise.
 _SAME_ROUNDED = 0.1
 
@@ -229,7 +234,7 @@ class Session:
             moves: positions of the inputs whose second dimension moves to the end.
 
         Returns:
-            Names, order and moved positions of the outputs, and what other routes failed with.
+            Names, order and moved positions of the outputs, the route, and notes.
         """
         self.moved_inputs = moves
         folder = Path(out).with_suffix("")
@@ -237,22 +242,35 @@ class Session:
         kept = [
             f"input_{i}" for i, shape in enumerate(self.shapes) if len(shape) > 2 and i not in moves
         ]
-        failed: list[CallError] = []
-        for place, (name, source) in enumerate(prepared.items()):
+        backends = onnx_routes.find_backends()
+        found: list[tuple[float, str, Path, list[int], list[int]]] = []
+        failed: list[tuple[str, CallError]] = []
+        for place, (backend, name) in enumerate(product(backends, prepared)):
+            route = f"{backend} from the {name} model"
             try:
-                made = onnx_routes.convert(source, folder / str(place), kept)
-                order, self.moved_outputs = self._compare(str(made), name)
+                made = onnx_routes.convert(prepared[name], folder / str(place), kept, backend)
+                order, moved, sqnr_db = self._compare(str(made), name)
             except CallError as error:
-                failed.append(error)
+                failed.append((route, error))
                 continue
-            made.replace(out)
-            names = [item.name for item in self.runtime.get_outputs()]
-            notes = [
-                f"the {name} model was lowered, not the {other} one: {error.message}"
-                for other, error in zip(prepared, failed, strict=False)
-            ]
-            return {"outputs": names, "order": order, "moved": self.moved_outputs, "notes": notes}
-        raise failed[0]
+            found.append((sqnr_db, route, made, order, moved))
+            if sqnr_db >= _GOOD_DB or self.is_rounded:
+                break
+            failed.append((route, CallError("LoweringError", f"its outputs have {sqnr_db:.0f} dB")))
+        if not found:
+            raise _with_way_out(failed[0][1], backends)
+        _, route, made, order, self.moved_outputs = max(found, key=lambda item: item[0])
+        made.replace(out)
+        names = [item.name for item in self.runtime.get_outputs()]
+        first = failed[0] if failed and failed[0][0] != route else None
+        notes = [f"lowered by {route}; {first[0]} failed: {first[1].message}"] if first else []
+        return {
+            "outputs": names,
+            "order": order,
+            "moved": self.moved_outputs,
+            "route": route,
+            "notes": notes,
+        }
 
     def predict(self, arrays: str, out: str) -> None:
         """The source's outputs in the lowered model's layout, one batch at a time."""
@@ -283,8 +301,8 @@ class Session:
             for i, value in enumerate(outputs)
         ]
 
-    def _compare(self, path: str, name: str) -> tuple[list[int], list[int]]:
-        """The order of the lowered model's outputs, and which of them have channels last.
+    def _compare(self, path: str, name: str) -> tuple[list[int], list[int], float]:
+        """The order of the lowered model's outputs, which have channels last, and the worst SQNR.
 
         onnx2tf leaves outputs of images channels last where that saves a transpose. Shapes do not
         always show it; values do.
@@ -297,6 +315,7 @@ class Session:
         fed, made = onnx_routes.run(path, {node.op_type for node in self.model.graph.node})
         expected = self._run(fed)
         most, moved = _SAME_ROUNDED if self.is_rounded else _SAME, []
+        worst_db = math.inf
         for position, got in made.items():
             want = expected[position]
             last = want if want.ndim < 3 else numpy.moveaxis(want, 1, -1)
@@ -311,7 +330,20 @@ class Session:
                     f"differs by {differs:.1%} of its largest value.",
                     onnx_routes.HINT,
                 )
-        return list(made), moved
+            same = last if position in moved else want
+            worst_db = min(worst_db, onnx_routes.sqnr_db(got, same))
+        return list(made), moved, worst_db
+
+
+def _with_way_out(error: CallError, backends: Sequence[str]) -> CallError:
+    """The error of the first route, with what to install if only one backend is installed."""
+    if len(backends) > 1:
+        return error
+    hint = (
+        f"{error.hint} Another backend of onnx2tf may convert the model: {sys.executable} -m pip "
+        "install 'onnx2tf[tensorflow]'."
+    )
+    return CallError(error.kind, error.message, hint)
 
 
 def _describe_input(path: str, item: Any) -> tuple[str, list[int], str]:

@@ -178,6 +178,38 @@ def lead_with_one(graph: Any, inputs: Mapping[str, list[int]], outputs: Mapping[
                     dimension.dim_value = size
 
 
+def turn_inputs(graph: Any, names: Sequence[str]) -> None:
+    """Let some inputs have another order of dimensions, which is theirs after a move of channels.
+
+    The TensorFlow backend of onnx2tf moves the second dimension of each input of 3 to 5 to the end,
+    whatever its options say. So the last one is the second one here, and a Transpose moves it back.
+
+    Args:
+        names: of inputs; others, and those of other ranks, stay.
+    """
+    import onnx
+
+    turned = {
+        item.name: [size.dim_value for size in item.type.tensor_type.shape.dim]
+        for item in graph.input
+        if item.name in names and len(item.type.tensor_type.shape.dim) in (3, 4, 5)
+    }
+    rename(graph, {name: f"{name}/turned" for name in turned})
+    moves = [
+        onnx.helper.make_node(
+            "Transpose", [name], [f"{name}/turned"], perm=[0, *range(2, len(shape)), 1]
+        )
+        for name, shape in turned.items()
+    ]
+    set_nodes(graph, [*moves, *graph.node])
+    for item in graph.input:
+        first, *others = turned.get(item.name, [0])
+        sizes = [first, *others[-1:], *others[:-1]]
+        for size, dimension in zip(sizes, item.type.tensor_type.shape.dim, strict=False):
+            if item.name in turned:
+                dimension.dim_value = size
+
+
 # ---------------------------------------------------------------- branches
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import math
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -11,6 +13,7 @@ from edgeq.children.sandbox import confine_as_planned
 from edgeq.children.serving import CallError, first_line
 from edgeq.converters.lowering import onnx_graph
 
+_DIRECT, _TENSORFLOW = "flatbuffer_direct", "tf_converter"
 _ROUNDS = 3  # as onnx2tf does: one round can make the next one possible
 HINT = "-v shows its own output; a PyTorch model can be saved with torch.export.save instead."
 
@@ -30,12 +33,22 @@ def main() -> None:
     onnx.save(model, target)
 
 
-def convert(source: str, folder: Path, kept: list[str]) -> Path:
+def find_backends() -> tuple[str, ...]:
+    """The backends of onnx2tf that this Python has, in the order in which to try them.
+
+    The second one needs TensorFlow, takes seconds to import it, and fails more often.
+    """
+    has_tensorflow = all(map(importlib.util.find_spec, ("tensorflow", "tf_keras")))
+    return (_DIRECT, _TENSORFLOW) if has_tensorflow else (_DIRECT,)
+
+
+def convert(source: str, folder: Path, kept: list[str], backend: str) -> Path:
     """Convert a file with onnx2tf.
 
     Args:
         folder: to make, for all that onnx2tf writes.
         kept: names of the inputs whose layout stays.
+        backend: one of `find_backends`.
 
     Raises:
         CallError: onnx2tf refused the model.
@@ -46,6 +59,9 @@ def convert(source: str, folder: Path, kept: list[str]) -> Path:
     folder.mkdir()
     model, copy = onnx.load(source), str(folder / "model.onnx")
     onnx_graph.reshape_statically(model)
+    if backend == _TENSORFLOW:  # it moves the channels of each input
+        onnx_graph.turn_inputs(model.graph, kept)
+        kept = []
     onnx.save(model, copy)
     try:
         onnx2tf.convert(
@@ -55,6 +71,7 @@ def convert(source: str, folder: Path, kept: list[str]) -> Path:
             copy_onnx_input_output_names_to_tflite=True,
             keep_ncw_or_nchw_or_ncdhw_input_names=kept or None,
             non_verbose=True,
+            tflite_backend=backend,
         )
         (made,) = (folder / "made").glob("*_float32.tflite")
     # onnx2tf ends the process when it fails.
@@ -121,3 +138,13 @@ def difference(got: Any, expected: Any) -> float:
         return float("inf")
     peak = float(numpy.nanmax(numpy.abs(expected), initial=0.0)) or 1.0
     return float(numpy.nanmax(numpy.abs(got - expected.astype(got.dtype)), initial=0.0)) / peak
+
+
+def sqnr_db(got: Any, expected: Any) -> float:
+    """The SQNR of values in dB; NaN in equal places does not count."""
+    import numpy
+
+    ours = numpy.nan_to_num(expected.astype(numpy.float64))
+    error = float(numpy.sum((numpy.nan_to_num(got.astype(numpy.float64)) - ours) ** 2))
+    energy = float(numpy.sum(ours**2))
+    return 10 * math.log10(energy / error) if error and energy else -math.inf if error else math.inf

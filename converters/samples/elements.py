@@ -31,9 +31,9 @@ _Shape = tuple[int, ...]
 
 
 def is_of(value: Any, package: str, *names: str) -> bool:
-    """Whether an object's type, or a base of it, is a class of this name from this package."""
+    """Whether an object's type, or a base of it, is a class with this name from this package."""
     return any(
-        base.__module__.partition(".")[0] == package and base.__name__ in names
+        str(base.__module__).partition(".")[0] == package and base.__name__ in names
         for base in type(value).__mro__
     )
 
@@ -47,11 +47,11 @@ def as_array(value: Any, where: str) -> Array:
     """Return an array, tensor or nested list as a NumPy array.
 
     Raises:
-        DataError: it is not one.
+        DataError: it cannot be converted.
     """
     try:
         if is_of(value, "torch", "Tensor"):
-            # It converts neither gradients, nor a GPU's memory, nor this dtype by itself.
+            # It converts neither gradients, nor a GPU's memory, nor this dtype.
             value = value.detach().cpu()
             value = value.float() if str(value.dtype) == "torch.bfloat16" else value
         array = np.asarray(value)
@@ -162,7 +162,7 @@ class Reader:
         return fields, None if label is None else element[label]
 
     def _rows(self, name: str, value: Any, where: str) -> tuple[list[Array], bool]:
-        """The samples in what an element holds for one input, and whether it is a batch."""
+        """The samples of one input in an element, and whether they are a batch."""
         spec, images = self._inputs[name], self._images[name]
         if isinstance(value, Image.Image):
             return [images.pixels(value, where, where)], False
@@ -207,7 +207,7 @@ def _is_structure(element: Any) -> bool:
 def _is_batch(shape: _Shape, samples: Sequence[_Shape]) -> bool:
     """Whether an array of this shape holds several samples rather than one.
 
-    A shape that fits neither is told by its rank; `fit` will name the difference.
+    If a shape fits neither, its rank decides, and `fit` will name the difference.
     """
 
     def fits(found: _Shape) -> bool:

@@ -188,7 +188,7 @@ def _list_files(folder: Path, name: str) -> _Listing:
         )
     if len(kinds) > 1 and _IMAGES not in kinds:
         shown = " and ".join(kind.many for kind in kinds)
-        raise DataError(f"{name} holds {shown}.", hint="Keep the samples in a folder of their own.")
+        raise DataError(f"{name} holds {shown}.", hint="Keep the samples in a separate folder.")
     kind = kinds[0]
     taken = {place: _only(kind, found) for place, found in by_folder.items()}
     if taken[""] and folders:

@@ -4,6 +4,7 @@ sound=log-mel,rate=16000,window=480,hop=320,bands=40
 
 Frames begin every `hop` samples, without padding. Each is multiplied by the taper, filled up with
 zeros to `fft` points, and transformed; `power` says whether magnitudes or their squares are taken.
+`tf.signal.stft` takes the symmetric taper, `hanning`, if the window is odd.
 
 | kind | values of a frame | as in |
 |---|---|---|
@@ -43,6 +44,7 @@ KEYS: Mapping[str, type[int] | type[float] | tuple[str, ...]] = {
     "filters": ("htk", "tensorflow"),
 }
 _MOST = 1 << 20  # of samples in a frame, points and bands
+_BLOCK_POINTS = 1 << 22  # that are transformed at a time
 Real = NDArray[np.float32]
 
 
@@ -118,7 +120,7 @@ def transform(sound: FrontEnd, clip: Array, where: str) -> Real:
         float32 [frames, values].
 
     Raises:
-        DataError: it is not one channel, or shorter than a frame.
+        DataError: it has several channels, or is shorter than a frame.
     """
     wave: Array = clip.reshape(-1) if clip.ndim == 2 and 1 in clip.shape else clip
     if wave.ndim != 1:
@@ -138,8 +140,16 @@ def transform(sound: FrontEnd, clip: Array, where: str) -> Real:
             "signed integers of 8 to 32 bits.",
         )
     starts = np.arange((len(wave) - sound.window) // sound.hop + 1) * sound.hop
-    frames = wave[starts[:, np.newaxis] + np.arange(sound.window)] * _taper(sound)
-    values = np.abs(np.fft.rfft(frames, sound.fft)) ** sound.power
+    size = max(1, _BLOCK_POINTS // sound.fft)
+    blocks = [
+        _features(sound, wave[starts[i : i + size, np.newaxis] + np.arange(sound.window)])
+        for i in range(0, len(starts), size)
+    ]
+    return np.concatenate(blocks)
+
+
+def _features(sound: FrontEnd, frames: Array) -> Real:
+    values = np.abs(np.fft.rfft(frames * _taper(sound), sound.fft)) ** sound.power
     if sound.kind != "spectrogram":
         values = np.log(values @ _filters(sound).T + sound.floor)
     if sound.kind == "mfcc":

@@ -1,4 +1,4 @@
-"""What was read once, in a temporary file, so that it can be read again."""
+"""A temporary file with values that were read once, so that they can be read again."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Kept:
 
 
 class Replay:
-    """What an iterator yields, read from it once and repeated for each later pass.
+    """The values of an iterator, read from it once and repeated for each later pass.
 
     Args:
         iterator: nothing else may read it.
@@ -59,6 +59,6 @@ class Replay:
 def read_once(data: Any) -> Any:
     """Return data that can be read again: an iterator is kept while it is read.
 
-    Whoever opens data several times calls this first.
+    Call this first if you open data several times.
     """
     return Replay(data) if isinstance(data, Iterator) else data

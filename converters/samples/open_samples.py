@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeq.converters.samples.front_end import transform
 from edgeq.converters.samples.input_shapes import Array, fit, show_shape
 from edgeq.converters.samples.open_source import SourceLike, open_source
 from edgeq.converters.samples.preprocessing import (
@@ -22,6 +23,7 @@ from edgeq.converters.samples.preprocessing import (
     find_preprocessing,
     parse_preprocessing,
 )
+from edgeq.converters.samples.references import is_function_reference
 from edgeq.converters.samples.sources import Row, Source
 from edgeq.errors import DataError
 from edgeq.escaping import printable
@@ -76,6 +78,7 @@ class Samples:
             preprocessing=self._preprocessing,
             # A folder's name may be invalid text, which a record cannot hold.
             class_names=tuple(map(printable, self.class_names)),
+            samples_sha256=self._source.digest_of_samples(),
         )
 
     @property
@@ -126,16 +129,27 @@ class Samples:
             _check_indices(indices, self.count, self._source.name)
 
     def iterate_raw(self, indices: Sequence[int]) -> Iterator[dict[str, Array]]:
-        """Samples as the source holds them, before preprocessing; arguments as of `iterate`."""
+        """Samples as an app gives them, before preprocessing; arguments as of `iterate`.
+
+        Of a sound, these are the features that its front end computes.
+        """
         for row in self._source.read(indices):
-            yield {spec.name: row.inputs[spec.name] for spec in self._inputs}
+            yield {spec.name: self._raw(row, spec) for spec in self._inputs}
+
+    def _raw(self, row: Row, spec: TensorSpec) -> Array:
+        declared = find_preprocessing(self._preprocessing, spec.name)
+        if declared is None or declared.sound is None:
+            return row.inputs[spec.name]
+        return transform(declared.sound, row.inputs[spec.name], row.where)
 
     def is_same_as(self, other: Samples) -> bool:
-        """Whether two data sets are the same one."""
-        ours, theirs = self._source.origin, other._source.origin
-        if ours is not None or theirs is not None:
-            return ours is theirs
-        return self.ref.sha256 == other.ref.sha256
+        """Whether two data sets have the same samples, whatever labels are beside them."""
+        ours, theirs = self._source, other._source
+        if is_function_reference(ours.name) and ours.name == theirs.name:
+            return True
+        if ours.origin is not None or theirs.origin is not None:
+            return ours.origin is theirs.origin
+        return self.ref.has_samples_of(other.ref)
 
     def count_up_to(self, limit: int) -> int:
         """Number of samples, at most `limit`; an object of unknown length is read that far."""

@@ -1,7 +1,8 @@
-"""Which source reads what a user gave: a path, arrays, a Python object, or a reference to one."""
+"""Find the source that reads given data: a path, arrays, a Python object, or its reference."""
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -83,6 +84,7 @@ def _open_named(
         raise DataError(f"There is no file or folder {name}.", hint=_KNOWN_SOURCES) from error
     except (OSError, ValueError) as error:  # ValueError for a name with a zero in it
         raise DataError(f"{name!r} cannot be read: {quote(error)}.", hint=_KNOWN_SOURCES) from error
+    name = name.replace(os.sep, "/")  # records have slashes, also on Windows
     if is_folder:
         return open_folder(path, inputs, name, preprocessing)
     opener = _FILE_OPENERS.get(path.suffix.lower())

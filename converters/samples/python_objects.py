@@ -31,8 +31,8 @@ _INFINITE = -1  # cardinality of an endless tf.data.Dataset
 class ObjectSource(Source):
     """Samples from Python.
 
-    The digest is that of the samples read so far, and an issue says so if a sample differs when it
-    is read again.
+    The digest is that of the samples read so far. If a sample differs when it is read again, an
+    issue reports that.
 
     Args:
         origin: the user's object, which tells two sources apart.
@@ -233,14 +233,14 @@ class StreamSource(ObjectSource):
             raise DataError(f"{self.name} yields no samples.")
 
     def started(self) -> Any:
-        """What the object or function gives for a pass."""
+        """Begin a pass, and return the object that gives its elements."""
         try:
             return self._start()
         except Exception as error:
             raise self._failure(error, 0) from error
 
     def _elements(self) -> Iterator[Any]:
-        """What the object yields; its errors become a DataError."""
+        """The elements of a pass; the errors of the object become a DataError."""
         number = 0
         try:
             for element in self._start():
@@ -250,7 +250,7 @@ class StreamSource(ObjectSource):
             raise self._failure(error, number) from error
 
 
-# ---------------------------------------------------------------- which object is what
+# ---------------------------------------------------------------- kinds of objects
 
 
 def open_object(
@@ -286,7 +286,7 @@ def open_object(
     if isinstance(data, Iterable) or hasattr(type(data), "__getitem__"):
         return StreamSource(lambda: iter(data), data, name, kind, reader)
     raise DataError(
-        f"{name} is of the type {type(data).__name__}, which edgeq does not read as data.",
+        f"{name} has the type {type(data).__name__}, which edgeq does not read as data.",
         hint="Give a path, an array, a dict of arrays, a list, a data set of a library, or a "
         "function that yields samples.",
     )
@@ -321,6 +321,6 @@ def _is_sequence(data: Any) -> bool:
 
 
 def _cardinality(data: Any) -> int | None:
-    """The number of elements that a `tf.data.Dataset` states, or a negative number; else None."""
+    """The elements that a `tf.data.Dataset` states, below 0 if unknown; None for others."""
     found = getattr(data, "cardinality", None)
     return int(found()) if is_of(data, "tensorflow", "DatasetV2") and callable(found) else None

@@ -58,7 +58,7 @@ class Relabelled(Source):
         return self._source.origin
 
     def settle(self, limit: int) -> int:
-        """See `Source.settle`."""
+        """Find out how many samples there are, see `Source.settle`."""
         found = self._source.settle(limit)
         self.count = self._source.count
         return found
@@ -68,6 +68,10 @@ class Relabelled(Source):
         digest = hashlib.sha256(bytes.fromhex(self._source.digest()))
         digest.update(self._labels.sha256)
         return digest.hexdigest()
+
+    def digest_of_samples(self) -> str:
+        """SHA-256 of the samples."""
+        return self._source.digest()
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
         """Rows in order, see `Source.read`."""

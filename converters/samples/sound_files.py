@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.converters.samples.front_end import clip_length
+from edgeq.converters.samples.sources import require_size
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.values import Issue, Preprocessing, TensorSpec
@@ -95,7 +96,7 @@ def _read(content: bytes, where: str) -> tuple[int, Real]:
         (tag,) = struct.unpack_from("<H", form, 24)
     if channels != 1:
         raise DataError(
-            f"{where} has {channels} channels, not one.",
+            f"{where} has {channels} channels instead of one.",
             hint="Mix them: ffmpeg -i IN.wav -ac 1 OUT.wav",
         )
     if bits not in _FORMATS.get(tag, ()):
@@ -104,11 +105,11 @@ def _read(content: bytes, where: str) -> tuple[int, Real]:
             "floats.",
             hint="Convert it: ffmpeg -i IN.wav -c:a pcm_s16le OUT.wav",
         )
-    data = parts[b"data"]
-    data = data[: len(data) // (bits // 8) * (bits // 8)]
-    if not data:
+    count = len(parts[b"data"]) // (bits // 8)
+    if count == 0:
         raise DataError(f"{where} holds no samples.", hint="Remove it.")
-    return rate, _decode(data, tag, bits)
+    require_size(count, bits // 8, where)
+    return rate, _decode(parts[b"data"][: count * (bits // 8)], tag, bits)
 
 
 def _decode(data: bytes, tag: int, bits: int) -> Real:

@@ -74,6 +74,10 @@ class Source(ABC):
     def digest(self) -> str:
         """SHA-256 of the content."""
 
+    def digest_of_samples(self) -> str | None:
+        """SHA-256 without labels from elsewhere; None without such labels."""
+        return None
+
     @abstractmethod
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
         """Rows in order: all, or those at strictly increasing indices."""
@@ -246,6 +250,22 @@ def count_rows(lengths: Mapping[str, int], name: str) -> int:
         raise DataError(f"{name} holds no samples.")
     require_count(count, name)
     return count
+
+
+def require_size(values: int, itemsize: int, where: str) -> None:
+    """Raise a DataError when a sample would take too much memory.
+
+    Args:
+        values: of the sample.
+        itemsize: bytes of each; at least 4 are counted, as of float32.
+        where: names it at the beginning of the message.
+    """
+    size = values * max(itemsize, 4)
+    if size > MAX_SAMPLE_BYTES:
+        raise DataError(
+            f"{where} takes {size:,} bytes of memory; edgeq takes at most {MAX_SAMPLE_BYTES:,}.",
+            hint="Make the samples smaller beforehand, e.g. resize images.",
+        )
 
 
 def require_count(count: int, name: str, what: str = "samples") -> None:

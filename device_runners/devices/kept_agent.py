@@ -60,7 +60,7 @@ class KeptAgent(LocalDevice):
         try:
             yield made
         finally:
-            host.remove(made)
+            host.remove_tree(made)
 
     def _do(self, folder: Path, on_event: OnEvent | None, deadline_s: float | None) -> None:
         self._child.send(json.dumps(str(folder)))  # ASCII, whatever the path is

@@ -83,7 +83,7 @@ def _included(line: str, base: Path) -> list[Path]:
     found: list[Path] = []
     for pattern in _words(match[1]) if match else []:
         path = base / expand_home(os.path.expandvars(pattern))
-        found += sorted(Path("/").glob(str(path)[1:]))
+        found += sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
     return [path for path in found if path.is_file()]
 
 
@@ -123,7 +123,7 @@ class Copies:
         if depth > _MOST_DEPTH or self._count > _MOST_FILES:
             raise DeviceError(f"The ssh configuration includes itself, at {path}.")
         # ssh's messages then contain the file's name; lines keep their numbers.
-        target = self._folder / str(self._count) / str(path).lstrip("/")
+        target = self._folder / str(self._count) / path.relative_to(path.anchor)
         target.parent.mkdir(parents=True)
         lines = [self._line(line, base, depth) for line in _read_lines(path)]
         target.write_bytes(("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))

@@ -43,7 +43,7 @@ class Judged:
 
     Attributes:
         status: exit status of `edgeq gate` or `edgeq run`.
-        model: the `.tflite`; None if there is no result.
+        model: the `.tflite`.
         records: of the model, the gate's last.
         verdict: of the gate; "none" without a policy.
     """
@@ -207,7 +207,7 @@ def main() -> int:
 
 def _give_up(summary: Path, status: int, reason: str) -> int:
     text = f"### :x: edgeq: no verdict, status {status}\n\n{markdown(reason)}\n"
-    summary.write_text(text, encoding="utf-8")
+    summary.write_bytes(text.encode("utf-8"))
     set_outputs(verdict="none", summary=str(summary))
     _add_to_summary(summary)
     return status

@@ -81,7 +81,7 @@ class EdgeqModel:
         folder = self._make_folder()
         if policy is None:
             policy = folder / "edgeq.toml"
-            policy.write_text(tomlkit.dumps({"policy": rules}), encoding="utf-8")
+            policy.write_bytes(tomlkit.dumps({"policy": rules}).encode("utf-8"))
         record = folder / "compare.json"
         storage.write_record(record, "compare", self.compare(data, **(compare or {})))
         result = gate([self.record, record], policy, baseline=baseline)

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from edgeq.cli.encoding import accept_all_characters
 from edgeq.cli.printing import say, show_error, show_usage
 from edgeq.errors import EdgeqError, OutputError, SandboxWarning, did_you_mean
 from edgeq.version import VERSION
@@ -170,6 +171,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `edgeq` command; turns errors into a sentence and an exit status."""
+    accept_all_characters()
     signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = _show_warning
     try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from edgeq.cli.encoding import as_utf8
 from edgeq.errors import EdgeqError
 from edgeq.escaping import json_printable, no_command, printable, printable_lines
 
@@ -44,12 +45,12 @@ def show_json(text: str | bytes) -> None:
     """Print JSON, or lines of JSON."""
     plain = text if isinstance(text, str) else text.decode("utf-8", "surrogateescape")
     quiet = re.sub(r"(##|##vso)\[", r"\1\\u005b", plain)  # which is in strings alone
-    click.echo(json_printable(quiet), nl=False)
+    click.echo(as_utf8(json_printable(quiet)), nl=False)
 
 
 def hand_over(content: str | bytes) -> None:
     """Print the content of a file without changes."""
-    click.echo(content, nl=False)
+    click.echo(as_utf8(content) if isinstance(content, str) else content, nl=False)
 
 
 def show_error(error: EdgeqError, *, in_full: bool) -> None:

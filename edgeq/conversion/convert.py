@@ -97,7 +97,7 @@ def convert_model(
             data=None if plan.samples is None else plan.samples.ref,
             test_data=None if plan.test is None else plan.test.ref,
             model=TfliteModel(
-                storage.refer(target, str(output)),
+                storage.refer(target, output.as_posix()),
                 scheme.name,
                 io,
                 options.granularity,
@@ -140,6 +140,7 @@ def _resolve_options(
         ("--int16", options.int16),
         ("--int4", options.int4),
         ("--weights int4", options.weights == "int4"),
+        ("--recurrent int8", options.recurrent == "int8"),
     ):
         if is_given and (scheme.activations != "int8" or options.calibrator == "tflite"):
             raise UsageError(

@@ -14,7 +14,7 @@ from typing import Any
 from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_float
 from edgeq.conversion.file_metadata import Carried
-from edgeq.conversion.forms import choose_form, lower_forms
+from edgeq.conversion.forms import choose_form, lower_forms, require_recurrent
 from edgeq.conversion.plan import (
     CHECK_SAMPLES,
     Job,
@@ -117,6 +117,7 @@ def prepare(
             whole.mkdir()
             lower_checked(reader, options, whole)
         forms = list(lower_forms(reader, scheme, options, folder))
+    require_recurrent(forms, options)
     float_model = forms[0]
     declared = parse_preprocessing(preprocess, float_model.inputs)
     plan = plan_samples(float_model, declared, data, test_data, options)

@@ -78,7 +78,7 @@ def doctor(
         finds = _runtime_problems(facts, runtimes, needed, path, brought)
     is_here = facts.python_path == sys.executable and facts.device.startswith("local")
     parts = tuple(
-        Part(names[0], distribution_version(*names), purpose, f"pip install 'edgeq[{extra}]'")
+        Part(names[0], distribution_version(*names), purpose, f'pip install "edgeq[{extra}]"')
         for names, purpose, extra in (_PARTS if is_here else ())
     )
     problems = [

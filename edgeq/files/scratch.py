@@ -171,7 +171,10 @@ def _remove_left_over(place: Path, prefix: str, suffix: str) -> None:
 def _remove(lock: Path, handle: int) -> None:
     """Remove the lock last, and only with what it is for, so that a later run tries again."""
     made = lock.with_suffix("")
-    host.remove(made)
+    if made.is_dir():
+        host.remove_tree(made)
+    else:
+        host.remove(made)
     if os.path.lexists(made):
         os.close(handle)
     else:

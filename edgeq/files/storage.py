@@ -39,15 +39,15 @@ def refer(path: Path, shown_as: str | None = None) -> FileRef:
 
     Args:
         path: an existing file or folder.
-        shown_as: the path in records, by default `path`.
+        shown_as: the path in records, by default `path` with slashes, also on Windows.
     """
     if path.is_file():
-        return FileRef(shown_as or str(path), hash_file(path), path.stat().st_size)
+        return FileRef(shown_as or path.as_posix(), hash_file(path), path.stat().st_size)
     digest, size = hashlib.sha256(), 0
     for entry in sorted(item for item in path.rglob("*") if item.is_file()):
         digest.update(f"{entry.relative_to(path).as_posix()}\0{hash_file(entry)}\n".encode())
         size += entry.stat().st_size
-    return FileRef(shown_as or str(path), digest.hexdigest(), size)
+    return FileRef(shown_as or path.as_posix(), digest.hexdigest(), size)
 
 
 def refer_bytes(content: bytes, shown_as: str) -> FileRef:

@@ -31,11 +31,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _MOST_BYTES = 1 << 40
 
 
-def read_memory(text: Any) -> int:
+def read_memory(text: Any, least: int = 1) -> int:
     """A size of flash or RAM in bytes; K and M are powers of 1024, as in data sheets.
 
     Args:
         text: e.g. "1MB", "256 KB", "7936K", "983040"; or a whole number of bytes.
+        least: the smallest size that is accepted.
 
     Raises:
         ValueError: something else.
@@ -44,15 +45,15 @@ def read_memory(text: Any) -> int:
     if match is None or isinstance(text, bool):
         raise ValueError('a size such as "256KB" or "1MB"')
     size = int(float(match[1]) * _FACTORS[match[2] and match[2].lower()])
-    if not 0 < size <= _MOST_BYTES:
-        raise ValueError("a size above 0 and at most 1024 GiB")
+    if not least <= size <= _MOST_BYTES:
+        raise ValueError(f"a size of at least {least} and at most {_MOST_BYTES:,} bytes")
     return size
 
 
 @cache
 def known_boards() -> Mapping[str, Board]:
     """The boards of the table, by name."""
-    tables = tomlkit.parse(TABLE.read_text()).unwrap()
+    tables = tomlkit.parse(TABLE.read_text("utf-8")).unwrap()
     return {
         name: Board(
             name,

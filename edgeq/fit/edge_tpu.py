@@ -29,7 +29,7 @@ _MOST_SOFTMAX = 16_000
 
 @cache
 def _table() -> Mapping[str, Any]:
-    found: dict[str, Any] = tomlkit.parse(TABLE.read_text()).unwrap()
+    found: dict[str, Any] = tomlkit.parse(TABLE.read_text("utf-8")).unwrap()
     return found
 
 

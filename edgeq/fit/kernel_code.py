@@ -28,7 +28,7 @@ _INTERPRETER = "*"
 
 @cache
 def _rows() -> tuple[tuple[int, frozenset[str]], ...]:
-    lines = [line for line in TABLE.read_text().splitlines() if not line.startswith("#")]
+    lines = [line for line in TABLE.read_text("utf-8").splitlines() if not line.startswith("#")]
     return tuple((int(size), frozenset(names)) for size, *names in map(str.split, lines))
 
 

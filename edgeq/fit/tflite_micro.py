@@ -53,7 +53,7 @@ def find() -> OtherPython:
 def _missing(message: str) -> MissingExtraError:
     return MissingExtraError(
         message,
-        hint="Install it with: pip install 'edgeq[micro]'; or, in a separate environment: "
+        hint='Install it with: pip install "edgeq[micro]"; or, in a separate environment: '
         f"python -m venv ~/micro && ~/micro/bin/pip install {PACKAGE} && "
         f"export {VARIABLE}=~/micro/bin/python. It has wheels for Linux on x86-64 only.",
     )

@@ -61,7 +61,7 @@ def find() -> OtherPython:
 def _missing(message: str) -> MissingExtraError:
     return MissingExtraError(
         message,
-        hint="Install it with: pip install 'edgeq[vela]'; or, in a separate environment: "
+        hint='Install it with: pip install "edgeq[vela]"; or, in a separate environment: '
         f"python -m venv ~/vela && ~/vela/bin/pip install {PACKAGE} && "
         f"export {VARIABLE}=~/vela/bin/python",
     )

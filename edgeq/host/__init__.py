@@ -28,6 +28,7 @@ if sys.platform == "win32":
         open_to_read,
         own_home,
         remove,
+        remove_tree,
         replace,
         user_number,
     )
@@ -51,6 +52,7 @@ else:
         open_to_read,
         own_home,
         remove,
+        remove_tree,
         replace,
         user_number,
     )
@@ -74,6 +76,7 @@ __all__ = [
     "open_to_read",
     "own_home",
     "remove",
+    "remove_tree",
     "replace",
     "user_number",
 ]

@@ -74,15 +74,17 @@ def replace(source: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder as far as the system permits.
+    """Remove a file, if there is one.
 
     Raises:
-        OSError: the file cannot be removed.
+        OSError: it cannot be removed, or is a folder.
     """
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder, as far as the system permits."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def hint_if_open(error: OSError) -> str | None:

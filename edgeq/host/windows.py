@@ -13,6 +13,7 @@ assert sys.platform == "win32"  # so that mypy checks this file for Windows only
 
 import ctypes
 import errno
+import functools
 import msvcrt
 import os
 import shutil
@@ -21,6 +22,7 @@ import subprocess
 import tempfile
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -100,18 +102,20 @@ def replace(source: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder as far as the system permits.
+    """Remove a file, if there is one.
 
     Raises:
-        OSError: the file cannot be removed.
+        OSError: it cannot be removed, is a folder, or another program has it open.
     """
-    if not path.is_dir():
-        _patiently(lambda: path.unlink(missing_ok=True))
-        return
+    _patiently(lambda: path.unlink(missing_ok=True))
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder, as far as the system permits."""
     try:
-        _patiently(lambda: shutil.rmtree(path))
+        _patiently(lambda: shutil.rmtree(folder))
     except OSError:
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def hint_if_open(error: OSError) -> str | None:
@@ -271,6 +275,8 @@ class Group:
     """
 
     def __init__(self) -> None:
+        _watch_console()
+        _live.add(self)
         self.lifeline = f"edgeq-{uuid.uuid4()}"
         self.keywords = dict(SEPARATE)
         job = _kernel("CreateJobObjectW", None, ctypes.c_wchar_p(self.lifeline))
@@ -290,15 +296,41 @@ class Group:
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """Kill them all."""
+        self.kill_job()
+        process.kill()  # if it has not entered the job yet; does nothing to one that has ended
+
+    def kill_job(self) -> None:
+        """Kill those that have entered the job."""
         if self._job is not None:
             _kernel("TerminateJobObject", self._job, ctypes.c_uint32(1))
-        process.kill()  # if it has not entered the job yet; does nothing to one that has ended
 
     def close(self) -> None:
         """Close the job, which kills what is left in it."""
+        _live.discard(self)
         if self._job is not None:
             _kernel("CloseHandle", self._job)
             self._job = None
+
+
+_live: weakref.WeakSet[Group] = weakref.WeakSet()
+
+
+def _on_console_event(event: int) -> int:
+    """At Ctrl-C, kill the children, in a thread that Windows starts.
+
+    Python itself raises KeyboardInterrupt only after it has read from a child or waited for it.
+    """
+    for group in list(_live):
+        group.kill_job()
+    return 0  # Python's handler comes next
+
+
+_HANDLER = ctypes.WINFUNCTYPE(ctypes.c_int, ctypes.c_uint32)(_on_console_event)
+
+
+@functools.cache
+def _watch_console() -> None:
+    _kernel("SetConsoleCtrlHandler", _HANDLER, ctypes.c_int(1))
 
 
 def enter_job(name: str) -> None:

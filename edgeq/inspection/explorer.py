@@ -80,7 +80,7 @@ def require_explorer() -> None:
     if importlib.util.find_spec("model_explorer") is None:
         raise MissingExtraError(
             "--explorer needs Model Explorer, which is not installed here.",
-            hint="Install it with: pip install 'edgeq[explorer]'",
+            hint='Install it with: pip install "edgeq[explorer]"',
         )
 
 

@@ -214,7 +214,7 @@ def _data_lines(outline: Outline, data: str | None, test_data: str | None) -> li
         needs = "a few hundred real samples, as they reach the application"
     lines = [
         "[data]",
-        "# .npz, .npy, .csv, a folder of images (or of class folders), or package.module:function",
+        "# .npz, .npy, .csv, a folder of images or sounds, or package.module:function",
         f"{_or_comment('calibration', data, 'samples.npz')}  # {needs}",
         f"{_or_comment('test', test_data, 'test.npz')}  # labelled samples, others than those",
         "# From such a sample to an input: scale, offset, mean, std, resize, channels, or a family",
@@ -259,8 +259,8 @@ max_float_islands = 0  # float operators left inside
 
 def _relative(path: Path, folder: Path) -> str:
     if path.is_absolute():
-        return str(path)
-    return os.path.relpath(path, folder)
+        return path.as_posix()
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def _place(source: str | None, folder: Path) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeq import host
 from edgeq.converters.samples.references import is_function_reference
 from edgeq.device_runners.devices.registry import PROJECT_FILE
 from edgeq.devices.fleet import Fleet, FleetEntry, run_fleet
@@ -199,10 +200,10 @@ class _StageRunner:
         # Unfinished files of a run that was killed; the lock shows that no other process has them.
         for output in step.outputs:
             for left in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):
-                left.unlink(missing_ok=True)
+                host.remove(left)
         # The old outputs stay until new ones replace them.
         for path in step.voids:
-            path.unlink(missing_ok=True)
+            host.remove(path)
         begun = time.monotonic()
         try:
             step.work(self._tools, on_progress)

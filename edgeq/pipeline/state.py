@@ -16,7 +16,7 @@ from edgeq.errors import OutputError
 from edgeq.files import storage
 
 _SCHEMA = "edgeq.run/1"
-_JUDGING = ("compare", "gate", "package")
+_JUDGING = ("compare", "fit", "gate", "package")
 # The inputs of a step: plain names to plain values; their digest is its key.
 Origin = Mapping[str, Any]
 
@@ -73,7 +73,7 @@ class State:
             for name in old:
                 for output in self._steps.pop(name)["outputs"]:
                     try:
-                        (folder / output).unlink(missing_ok=True)
+                        host.remove(folder / output)
                     except OSError as error:
                         raise OutputError(
                             f"Cannot remove {folder / output}, an old output that edgeq.toml no "

@@ -94,6 +94,7 @@ class Workshop:
             carried=self._ready.carried(self._ready.model, self._ready.job.options.layout),
             metric=self.recording.metric,
             wide=self._ready.job.wide,
+            recurrent=self._ready.job.options.recurrent,
         )
 
     def source(self, recipe: Recipe) -> bytes:

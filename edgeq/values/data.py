@@ -116,6 +116,8 @@ class DataRef:
         preprocessing: one entry per input that declares any.
         class_names: of the class folders or of labels that are names: class i of the model is the
             i-th. Empty for labels that are numbers, and in records older than this field.
+        samples_sha256: digest without labels that `--labels` adds; None without them, and in
+            records older than this field.
     """
 
     source: str
@@ -125,3 +127,8 @@ class DataRef:
     has_labels: bool
     preprocessing: tuple[Preprocessing, ...] = ()
     class_names: tuple[str, ...] = ()
+    samples_sha256: str | None = None
+
+    def has_samples_of(self, other: DataRef) -> bool:
+        """Whether both have the same samples, whatever labels are beside them."""
+        return (self.samples_sha256 or self.sha256) == (other.samples_sha256 or other.sha256)

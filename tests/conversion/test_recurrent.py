@@ -11,7 +11,7 @@ import pytest
 from edgeq import api
 from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.errors import UsageError
-from edgeq.values import Conversion
+from edgeq.values import Conversion, ConvertOptions, TuneOptions
 from tests.converters.rewrites.tiny_graphs import Builder, schema
 from tests.recurrent_nets import dense, one_step, sequences, unrolled
 
@@ -82,6 +82,28 @@ def test_states_that_are_inputs_and_outputs_are_float32_and_may_grow(tmp_path: P
     assert {spec.dtype for spec in typed.certificate.inputs} == {"int8"}
     (warning,) = [item.message for item in typed.issues if item.code == "convert.narrow_inputs"]
     assert warning.startswith("states ('hidden', 'cell') are int8, as --io int8 requests, and")
+
+
+def test_int8_inside_is_refused_where_it_has_no_effect(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--recurrent int8 requires --scheme int8 and edgeq's own"):
+        convert(tmp_path, recurrent="int8", scheme="int16x8")
+    source = tmp_path / "masked.tflite"
+    source.write_bytes(masked())
+    data = np.random.default_rng(0).uniform(-1, 1, (20, 4, 3)).astype("f4")
+    with pytest.raises(UsageError, match=r"--recurrent int8 is for unrolled .* model: it has none"):
+        api.convert(source, tmp_path / "o.tflite", data=data, effort="fast", recurrent="int8")
+
+
+def test_tune_keeps_to_the_dtype_inside(tmp_path: Path) -> None:
+    source = tmp_path / "net.tflite"
+    source.write_bytes(unrolled())
+    for dtype, wide in (("int8", False), ("int16", True)):
+        options = TuneOptions(
+            convert=ConvertOptions(recurrent=dtype, min_sqnr_db=1.0), max_trials=1, jobs=1
+        )
+        made = api.tune(source, tmp_path / "t.tflite", data=sequences(), options=options)
+        precisions = {item.precision for item in made.certificate.operators}
+        assert ("int16x8" in precisions) is wide
 
 
 def test_an_unknown_dtype_is_refused(tmp_path: Path) -> None:

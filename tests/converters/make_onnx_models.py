@@ -68,6 +68,19 @@ def upsampling() -> Any:
     return build(nodes, [weights("w1", 4, 3, 3, 3), factors], [1, 3, 2, 2], ["large"])
 
 
+def grouped() -> Any:
+    """A convolution and a GroupNormalization, which onnx2tf's first backend does not know."""
+    nodes = [
+        helper.make_node("Conv", ["image", "w1"], ["c1"], pads=[1, 1, 1, 1]),
+        helper.make_node("GroupNormalization", ["c1", "g", "b"], ["scores"], num_groups=2),
+    ]
+    constants = [weights("w1", 4, 3, 3, 3), positive("g", 4), weights("b", 4)]
+    made = build(nodes, constants, [1, 3, 6, 5], ["scores"])
+    made.opset_import[0].version = 21
+    made.ir_version = 10
+    return made
+
+
 def quantized() -> Any:
     nodes = [helper.make_node("QuantizeLinear", ["image", "scale", "zero"], ["scores"])]
     scale = numpy_helper.from_array(np.float32(0.1), "scale")
@@ -225,6 +238,7 @@ def main(folder: Path) -> None:
     onnx.save(cnn(1), folder / "cnn.onnx")
     onnx.save(cnn("batch"), folder / "dynamic.onnx")
     onnx.save(upsampling(), folder / "upsampling.onnx")
+    onnx.save(grouped(), folder / "grouped.onnx")
     onnx.save(quantized(), folder / "quantized.onnx")
     onnx.save(with_pairs(np.uint8), folder / "pairs.onnx")
     onnx.save(with_pairs(np.int8), folder / "pairs_int8.onnx")

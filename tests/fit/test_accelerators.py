@@ -84,7 +84,7 @@ def test_without_vela_the_hint_is_how_to_get_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv(vela.VARIABLE, "/nowhere/python")
     with pytest.raises(MissingExtraError, match="EDGEQ_VELA_PYTHON=/nowhere/python") as caught:
         vela.compile_model(parse_model(add_one(), "m"), SMALL)
-    assert "pip install 'edgeq[vela]'" in str(caught.value.hint)
+    assert 'pip install "edgeq[vela]"' in str(caught.value.hint)
 
 
 # ---------------------------------------------------------------- the Edge TPU

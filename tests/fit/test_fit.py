@@ -316,7 +316,10 @@ def test_the_command(tflite_micro: OtherPython, vww: Path, tmp_path: Path) -> No
     assert status(tight) == 4 and "TIGHT: a board of this size" in tight.stdout
     no = run(vww, "--flash", "1MB", "--ram", "103679")
     assert status(no) == 3 and "1 bytes of RAM are missing" in no.stdout
-    assert status(run(vww, "--flash", "1MB", "--ram", "103680", "--headroom-ram", "1")) == 4
+    alone = ("--headroom-ram", "0", "--headroom-flash", "0")
+    reserved = fit.needs.reserved_bytes
+    assert status(run(vww, "--flash", "1MB", "--ram", reserved, *alone)) == 0
+    assert status(run(vww, "--flash", "1MB", "--ram", reserved - 1, *alone)) == 4
 
     # Gate and report read the record.
     policy = tmp_path / "edgeq.toml"
@@ -330,8 +333,8 @@ def test_the_command(tflite_micro: OtherPython, vww: Path, tmp_path: Path) -> No
     report = make_report([record])
     (section,) = [item for item in report.sections if item.id == "fit"]
     kinds = [block.kind for block in section.blocks]
-    assert kinds == ["table", "facts", "bars", "table"]
-    plot: Any = section.blocks[2]
+    assert kinds == ["table", "facts", "facts", "bars", "table"]
+    plot: Any = section.blocks[3]
     assert max(group.bars[0].value for group in plot.groups) == 55_296
 
 

@@ -118,7 +118,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_without_it_the_hint_is_how_to_install_it(without: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingExtraError) as caught:
         micro.run(add_one(), [[ONE]], 1, shown_as="add.tflite")
-    assert "pip install 'edgeq[micro]'" in str(caught.value)
+    assert 'pip install "edgeq[micro]"' in str(caught.value)
     assert micro.VARIABLE in str(caught.value)
 
 

@@ -23,8 +23,11 @@ from edgeq.issues import make_issue
 from edgeq.records.reading import Evaluations, Record
 from edgeq.values import (
     BenchRun,
+    Board,
+    BoardFit,
     Evaluation,
     Finding,
+    Fit,
     GateResult,
     Interval,
     LostColumn,
@@ -266,6 +269,33 @@ def test_rules_on_the_file_itself(
 ) -> None:
     result = gate(f"[policy]\n{policy}\n", [alter(converted)])
     assert (result.verdict, result.rules[0].findings[0].reason) == (verdict, reason)
+
+
+def fitted(record: Record, verdict: str, *reasons: str) -> Record:
+    """The record of `fit` for one board, of the converted model."""
+    board = Board("own", "own", "", 1 << 20, 1 << 18, "", ())
+    file = record.value.model.file
+    found = BoardFit(board, verdict, reasons, 1, 1)
+    value = Fit(file, (), (), 0, 0, None, None, (found,))
+    return replace(record, path="fit.json", kind="fit", value=value)
+
+
+ON_BOARD: list[tuple[str, Alter, str, str]] = [
+    ('fit = "own"', lambda r: fitted(r, "fits"), "pass", "it fits, with room for your program"),
+    ('fit = "own"', lambda r: fitted(r, "no", "one", "two"), "fail", "one; two"),
+    ('fit = "own"', lambda r: fitted(r, "tight", "little room"), "cannot-tell", "little room"),
+    ('fit = "other"', lambda r: fitted(r, "fits"), "cannot-tell", "no record has such a figure"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("policy", "alter", "verdict", "reason"), ON_BOARD)
+def test_a_board(
+    gate: Any, converted: Record, policy: str, alter: Alter, verdict: str, reason: str
+) -> None:
+    result = gate(f"[policy]\n{policy}\n", [converted, alter(converted)])
+    assert (result.verdict, result.rules[0].findings[0].reason) == (verdict, reason)
+    assert result.rules[0].limit == f"on {policy.split(chr(34))[1]}"
+    assert (result.rules[0].findings[0].remedy is None) == (verdict == "pass")
 
 
 # Limits of the metric `map`, and its loss or its value in the comparison.
@@ -528,7 +558,7 @@ def test_every_rule_has_a_record_that_passes_one_that_fails_and_one_that_cannot_
     tmp_path: Path,
 ) -> None:
     cases = [("policy", case[1], case[3]) for case in CASES]
-    cases += [("policy", case[0], case[2]) for case in ON_FILE]
+    cases += [("policy", case[0], case[2]) for case in (*ON_FILE, *ON_BOARD)]
     cases += [("policy.regression", case[0], case[2]) for case in REGRESSIONS]
     cases += [("policy.metrics.map", case[0], case[2]) for case in METRICS]
     path, found = tmp_path / "edgeq.toml", {rule: set() for rule in RULES}
@@ -549,7 +579,7 @@ def test_each_table_has_its_own_rules() -> None:
     }  # fmt: skip
     assert set(rules_in("")) == anywhere | {
         "max_drop_points", "min_accuracy", "min_sqnr_db", "max_lost_parts", "max_size",
-        "max_float_islands", "runs_on",
+        "max_float_islands", "runs_on", "fit",
     }  # fmt: skip
     assert set(rules_in("regression")) == {
         "max_drop_points", "max_sqnr_loss_db", "max_size_percent", "max_p50_percent",
@@ -846,11 +876,13 @@ def test_a_forgotten_normalization_is_doubted_though_both_models_suffer_alike(
 def test_a_comparison_on_the_calibration_data_proves_nothing(
     gate: Callable[..., GateResult], converted: Record, compared: Record
 ) -> None:
-    value = compared.value
-    same = replace(compared, value=replace(value, data=converted.value.data))
-    result = gate("[policy]\nmax_drop_points = 1\n", [converted, sound(same)])
-    assert result.verdict == "cannot-tell"
-    assert "is the calibration data" in result.rules[0].findings[0].reason
+    value, own = compared.value, converted.value.data
+    labelled = replace(own, sha256="0" * 64, samples_sha256=own.sha256)  # by --labels
+    for data in (own, labelled):
+        same = replace(compared, value=replace(value, data=data))
+        result = gate("[policy]\nmax_drop_points = 1\n", [converted, sound(same)])
+        assert result.verdict == "cannot-tell"
+        assert "is the calibration data" in result.rules[0].findings[0].reason
 
 
 # ---------------------------------------------------------------- all that a finding tells

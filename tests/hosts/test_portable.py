@@ -21,7 +21,7 @@ EXEMPT = {
     "edgeq.device_runners.on_board.agent.machine": "the agent's module of equivalents",
     "edgeq.device_runners.on_board.keeper": "runs on boards and phones only",
     "edgeq.children.sandbox": "uses what Linux alone has, and reports that other systems lack it",
-    "edgeq.packaging.targets.c.tflite_micro_child": "tflite-micro has wheels for Linux only",
+    "edgeq.fit.tflite_micro_child": "tflite-micro has wheels for Linux only",
 }
 MODULES = [
     name for name in SOURCES if not any(f"{name}.".startswith(f"{room}.") for room in EXEMPT)

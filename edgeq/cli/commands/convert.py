@@ -15,6 +15,7 @@ from edgeq.cli.options import (
     output_options,
     progress_display,
     read_source,
+    recurrent_option,
     source_options,
     task_options,
 )
@@ -26,7 +27,6 @@ from edgeq.values import (
     CORRECTIONS,
     EFFORTS,
     LSTM_FORMS,
-    RECURRENT_DTYPES,
     WEIGHTS,
     ConvertOptions,
 )
@@ -71,7 +71,8 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @click.option(
     "--data", metavar="DATA",
     help="Representative dataset, a few hundred real samples for calibration: .npz, .npy, .csv, a "
-    "folder of images (or of class folders), or package.module:function that yields samples.",
+    "folder of images, .npy or .wav files (or of class folders), or package.module:function that "
+    "yields samples or returns a data set.",
 )  # fmt: skip
 @click.option("--test-data", metavar="DATA", help="Labelled samples to measure quality on.")
 @task_options
@@ -143,11 +144,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     help="Form of the LSTM layers of Keras and PyTorch with INT8: fused: one operator each, with "
     "INT16 cell state. unrolled: the operators of every step. auto: measure both, keep the better.",
 )  # fmt: skip
-@click.option(
-    "--recurrent", type=click.Choice(RECURRENT_DTYPES), default="int16", show_default=True,
-    help="Activations inside unrolled recurrent layers with INT8. int8 is faster on CPUs with "
-    "XNNPACK, and less accurate, because errors add up over the steps.",
-)  # fmt: skip
+@recurrent_option
 @click.option("--allow-float", is_flag=True, help="Accept a file with float operators left in it.")
 @click.option(
     "--min-sqnr", type=float, metavar="DB", help="Fail if the outputs' SQNR is below this (exit 3)."

@@ -20,7 +20,7 @@ def _memory(context: click.Context, option: click.Parameter, text: str | None) -
     if text is None:
         return None
     try:
-        return read_memory(text)
+        return read_memory(text, least=0 if "headroom" in option.opts[0] else 1)
     except ValueError as error:
         raise UsageError(f"{option.opts[0]} must be {error}, not {text!r}.") from error
 

@@ -17,6 +17,7 @@ from edgeq.cli.options import (
     output_options,
     progress_display,
     read_source,
+    recurrent_option,
     source_options,
     task_options,
 )
@@ -88,6 +89,7 @@ def _keep_going(output: Path) -> Iterator[None]:
     "--python", type=click.Path(path_type=Path), help="Interpreter to measure latency with.",
 )  # fmt: skip
 @click.option("--split-outputs", is_flag=True, help="See convert.")
+@recurrent_option
 @click.option(
     "--jobs", type=click.IntRange(1, 256), metavar="N",
     help="Trials at the same time; one per core by default.",
@@ -117,6 +119,7 @@ def command(model: Path, output: Path, **given: Any) -> None:
             metrics=given["metrics"],
             decode=given["decode"],
             min_sqnr_db=given["min_sqnr"],
+            recurrent=given["recurrent"],
             **read_source(given),
         ),
         objective=given["objective"],

@@ -285,7 +285,7 @@ def describe(target: str, inputs: PackageInputs, files: Files) -> Manifest:
         target=target,
         edgeq=VERSION,
         contract=contract,
-        preprocess=tuple(map(format_preprocessing, contract.preprocessing)),
+        preprocess=tuple(map(format_preprocessing, contract.declared)),
         measured_sha256=inputs.measured_sha256,
         records=tuple(evidence.files()) if inputs.has_records else (),
         gate=evidence.verdict,

@@ -15,6 +15,7 @@ from edgeq.reporting.values import (
     Block,
     Cell,
     Facts,
+    Prose,
     Section,
     Table,
 )
@@ -24,8 +25,9 @@ from edgeq.wording import common_prefix, file_name, left_out
 _BARS = 16
 _TONES = {"fits": "good", "tight": "doubt", "no": "bad"}
 _BOARD_TITLES = cells.columns(
-    "board", "verdict", ">flash, KiB", (">left, bytes", "After the model and its code."),
-    ">RAM, KiB", (">left, bytes ", "After the measured arena."), "why", "source",
+    "board", "verdict",
+    (">flash left", "Bytes after the model and its code; negative where they are missing."),
+    (">RAM left", "Bytes after the measured arena; negative where they are missing."), "why",
 )  # fmt: skip
 
 
@@ -36,14 +38,18 @@ def section(gathered: Gathered) -> Section:
         fit: Fit = part.value
         name = file_name(fit.model.path)
         if fit.boards:
-            blocks += [_board_table(fit, name), Facts("Needs", tuple(_needs(fit)))]
+            blocks += [
+                _board_table(fit, name),
+                Facts("Needs", tuple(_needs(fit))),
+                Facts("Documents of the boards", tuple(_documents(fit))),
+            ]
         if fit.memory:
             blocks.append(_memory_bars(fit))
         blocks.append(_operator_table(fit, name))
         if fit.ethos_u is not None:
             blocks.append(_ethos_facts(fit.ethos_u))
         if fit.edge_tpu is not None:
-            blocks.append(_edge_tpu_table(fit.edge_tpu))
+            blocks += _edge_tpu(fit.edge_tpu)
     lead = "By the memory of boards and the operators of accelerators; nothing ran on a board."
     return Section("fit", "Does it fit?", lead, tuple(blocks))
 
@@ -51,21 +57,22 @@ def section(gathered: Gathered) -> Section:
 def _board_table(fit: Fit, name: str) -> Table:
     rows = []
     for item in fit.boards:
-        board = item.board
-        sources = "; ".join(f"{own.title}, {own.page}, {own.date}" for own in board.sources)
         rows.append(
             (
-                Cell(board.title),
+                Cell(item.board.title),
                 Cell(item.verdict.upper(), None, _TONES[item.verdict]),
-                cells.count(board.flash_bytes // 1024),
                 cells.number(item.flash_left_bytes, "{:,}"),
-                cells.count(board.ram_bytes // 1024),
                 cells.number(item.ram_left_bytes, "{:,}"),
                 Cell("; ".join(item.reasons)),
-                Cell(sources or "declared by the user"),
             )
         )
     return Table(f"{name} on microcontroller boards", _BOARD_TITLES, tuple(rows))
+
+
+def _documents(fit: Fit) -> Iterator[tuple[str, Cell]]:
+    for item in fit.boards:
+        sources = [f"{own.title}, {own.page}, {own.date}" for own in item.board.sources]
+        yield item.board.title, Cell("; ".join(sources) or "declared by the user")
 
 
 def _needs(fit: Fit) -> Iterator[tuple[str, Cell]]:
@@ -158,16 +165,19 @@ def _ethos_facts(ethos: EthosFit) -> Facts:
     return Facts(caption, tuple(rows))
 
 
-def _edge_tpu_table(found: EdgeTpuFit) -> Table:
+def _edge_tpu(found: EdgeTpuFit) -> Iterator[Block]:
+    """The operators that will probably not be mapped, and the documents of the prediction."""
     titles = cells.columns(">#", "operator", "place", "reason")
     rows = tuple(
         (cells.count(item.index), Cell(item.operator), Cell(item.place), Cell(item.reason))
         for item in found.operators
+        if item.place != "edge tpu"
     )
+    if rows:
+        yield Table("Operators that a Coral Edge TPU will probably not run", titles, rows)
     sources = "; ".join(f"{item.title}, {item.page}, {item.date}" for item in found.sources)
-    return Table(
-        f"Coral Edge TPU, a prediction: {found.mapped_percent:.0f} % of the operators",
-        titles,
-        rows,
-        f"By the documented list; the compiler was not run. {sources}.",
+    yield Prose(
+        f"Coral Edge TPU: it will probably run {found.mapped_percent:.0f} % of the "
+        f"{len(found.operators)} operators, by the documented list; the compiler was not run. "
+        f"{sources}."
     )

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq.converters.calibration.channel_groups import KEPT, find_groups
+from edgeq.converters.calibration.channel_groups import find_groups
 from edgeq.converters.calibration.equalization import Way, equalize
+from edgeq.converters.calibration.grouped_channels import KEPT
 from edgeq.tflite import flatbuffer
 from tests.converters.rewrites.tiny_graphs import Builder, run, schema
 
@@ -130,6 +131,32 @@ def test_factors_pass_through(between: Callable[[Builder, int], int]) -> None:
     values = random.normal(size=(1, 4, 4, 3))
     (ours,), (theirs,) = run(content, values), run(made.content, values)
     np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("reason", ["", "an output", "two readers", "another axis"])
+def test_embeddings_give_factors(reason: str) -> None:
+    build, random = Builder(), np.random.default_rng(1)
+    peaks = np.array([1, 10, 1, 1, 1, 1, 1, 1])
+    table = build.constant(random.normal(size=(8, SIZE)) * peaks)
+    tokens = build.input([4, 4], "int32")
+    own = options("Gather", axis=int(reason == "another axis"))
+    found = build.add("GATHER", [table, tokens], [4, 4, SIZE], options=own)
+    image = build.add("RESHAPE", [found, build.constant([1, 4, 4, SIZE], "int32")], [1, 4, 4, SIZE])
+    ends = [layer(build, image, 2)]
+    if reason == "an output":
+        ends.append(found)
+    if reason == "two readers":
+        ends.append(build.add("ABS", [table], [8, SIZE]))
+    content = build.content(*ends)
+    channels = {index: np.stack([-3 * peaks, 3 * peaks]) for index in (found, image)}
+    made = equalize(content, channels, Way(1.0))
+    if reason:
+        assert made.factors == {}
+        return
+    assert set(made.factors) == {found, image}
+    assert made.factors[found][1] == 1 and (np.delete(made.factors[found], 1) > 4).all()
+    values = random.integers(0, 8, (4, 4)).astype(np.int32)
+    np.testing.assert_allclose(run(made.content, values)[0], run(content, values)[0], rtol=1e-4)
 
 
 def added_scalar(build: Builder, x: int) -> int:

@@ -72,6 +72,19 @@ def test_other_ranges_stay_the_same_object() -> None:
         assert fit_masks(content, ranges) is ranges
 
 
+@pytest.mark.parametrize("is_read_twice", [False, True])
+def test_large_values_that_are_not_only_scores_stay(is_read_twice: bool) -> None:
+    """The cell state of an LSTM may reach -1,200; a softmax may be one of two readers."""
+    build = Builder()
+    state, step = build.input([1, 4]), build.input([1, 4], name="step")
+    total = build.add("ADD", [state, step], [1, 4])
+    joined = build.add("CONCATENATION", [step, total], [2, 4])
+    last = build.add("SOFTMAX" if is_read_twice else "TANH", [total], [1, 4])
+    content = build.content(joined, last)
+    ranges = measured({state: (-1200, 80), step: (-1, 1), total: (-1201, 80), joined: (-1201, 80)})
+    assert fit_masks(content, ranges) is ranges
+
+
 def test_a_minimum_hides_as_well_and_int16_needs_a_longer_reach() -> None:
     build = Builder()
     scores = build.input([1, 3, 4])

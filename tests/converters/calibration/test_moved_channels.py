@@ -50,7 +50,7 @@ def test_a_product_that_adds_up_positions_keeps_channels() -> None:
     heads = HEADS.reshape(1, 4, 1, 24)
     found = multiply(heads, 4, is_second=True, is_adjoint=False)
     np.testing.assert_array_equal(found, heads)
-    # Of queries and keys, it adds up the channels.
+    # The product of queries and keys adds up the channels.
     assert multiply(heads, 4, is_second=True, is_adjoint=True) is None
     assert multiply(heads, 4, is_second=False, is_adjoint=False) is None
     turned = multiply(heads, 4, is_second=False, is_adjoint=True)

@@ -109,7 +109,7 @@ def test_only_the_named_operators_are_inserted(source: bytes) -> None:
 
 
 def test_an_operator_without_a_use_is_not_inserted(source: bytes) -> None:
-    """Of channels that were not observed, no factor is known."""
+    """No factor is known for channels that were not observed."""
     assert equalize(source, {}, Way(is_open=True)) == Equalized(source, {}, {})
 
 

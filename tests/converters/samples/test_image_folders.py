@@ -176,7 +176,8 @@ def test_images_do_not_fit_channels_first(tmp_path):
     save(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
     with raises(
         "Input 'image' takes 3x8x8 (channels first), but image a.png is 8x8x3 (channels last). "
-        "Store the samples as x.transpose(0, 3, 1, 2). "
+        "Store the samples as x.transpose(0, 3, 1, 2), or one PyTorch sample as "
+        "x.permute(2, 0, 1). "
         "If the model came from .pt2 or .onnx, convert it again with --layout nhwc: channels last."
     ):
         open_samples(tmp_path, [TensorSpec("image", (1, 3, 8, 8), "float32")])

@@ -111,6 +111,7 @@ _SEEN = {
     "msvcrt": Module(types.ModuleType("msvcrt"), LK_NBLCK=2, locking=_locking),
     "ctypes": Module(
         ctypes, CDLL=_library, WinDLL=lambda *_, **__: Kernel(), get_last_error=lambda: 0,
+        WINFUNCTYPE=ctypes.CFUNCTYPE,
         windll=types.SimpleNamespace(kernel32=Kernel()), WinError=OSError,
     ),
 }  # fmt: skip

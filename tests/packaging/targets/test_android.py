@@ -661,8 +661,8 @@ def test_kotlin_compiles_and_runs(
     (shown,) = re.findall(r"```kotlin\n(FmnistMobilenetModel\(context.*?)```", readme, re.S)
     main.write_text(
         "package edgeq.fmnist_mobilenet\n"
-        "fun shown(context: android.content.Context, bitmap: android.graphics.Bitmap) {\n"
-        f"{shown}}}\n"
+        "import android.content.Context\nimport android.graphics.Bitmap\n"
+        f"fun shown(context: Context, bitmap: Bitmap) {{\n{shown}}}\n"
         "fun main() = FmnistMobilenetKotlinModel(android.content.Context(), threads = 3).use {\n"
         f"    println(it.run(FloatArray(784)).{naming.camel(identifier)}.size)\n}}\n"
     )

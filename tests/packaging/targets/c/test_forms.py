@@ -17,10 +17,14 @@ from edgeq.children.other_python import OtherPython
 from edgeq.errors import UsageError
 from edgeq.packaging.assembly.build import make_package
 from edgeq.packaging.assembly.tools import LOCAL_TOOLS
+from edgeq.packaging.container.writing import write_package
 from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.targets import find_target
 from edgeq.packaging.targets.c import writing
 from edgeq.packaging.targets.c.forms import FORMS, slug
+from edgeq.packaging.verification import all_checks
+from edgeq.packaging.verification.requests import Job
+from tests.packaging.conftest import Here
 from tests.packaging.targets.c.test_c import ingredients
 
 __all__ = ["ingredients"]
@@ -187,6 +191,18 @@ def test_manifests_are_yaml(made: Mapping[str, Mapping[str, bytes]]) -> None:
         "build": {"cmake": "zephyr", "kconfig": "zephyr/Kconfig"},
     }
     assert b"config EDGEQ_FMNIST\n\tbool " in made["zephyr"]["zephyr/Kconfig"]
+
+
+def test_verify_makes_the_same_form_again(
+    tflite_micro: OtherPython, int8_mobilenet: Path, tmp_path: Path
+) -> None:
+    made = make_package(int8_mobilenet, "c", vectors=1, form="zephyr")
+    assert made.manifest.form == "zephyr" and "zephyr/Kconfig" in made.files
+    place = tmp_path / "package.zip"
+    write_package(made.files, place)
+    judged = all_checks.prove(Job(str(place), None, ()), Here())
+    (code,) = [check for check in judged.checks if check.name == "code"]
+    assert code.verdict == "pass", code
 
 
 @pytest.mark.parametrize(
