@@ -209,7 +209,8 @@ def evaluate(
         decode: how boxes are read from the outputs, see `metrics.decoding`; None uses the text in
             each file.
         samples: evaluate on this many samples, chosen deterministically.
-        input_shapes, fixed_inputs: of framework models, see `ConvertOptions`.
+        input_shapes: of framework models, see `ConvertOptions`.
+        fixed_inputs: of framework models, see `ConvertOptions`.
         options: `runtime`, `threads`, `workers`.
 
     Raises:

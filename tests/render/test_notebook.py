@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import html
 import importlib
 import inspect
@@ -221,6 +222,18 @@ def test_progress_in_a_notebook_is_one_line_that_goes(monkeypatch: pytest.Monkey
     assert [text for text, _, _ in published] == texts
     assert [update for _, update, _ in published] == [False, True, True, True]
     assert len({place for _, _, place in published}) == 1
+
+
+def test_in_a_notebook_rich_displays_nothing_by_itself(
+    record_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("IPython")
+    shell = type("ZMQInteractiveShell", (), {})  # by this name rich knows Jupyter
+    monkeypatch.setattr(builtins, "get_ipython", shell, raising=False)
+    displayed: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", lambda *given, **rest: displayed.append(given))
+    assert "Verdict" in read_record(record_files["compare"]).value._repr_html_()
+    assert displayed == []
 
 
 def test_progress_elsewhere_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
