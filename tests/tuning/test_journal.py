@@ -98,3 +98,16 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     assert caught.value.message == (
         f"Cannot write the journal {tmp_path}/missing/j: No such file or directory."
     )
+
+
+def test_a_journal_is_closed_before_it_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows does not remove an open file."""
+    removed = []
+    journal = Journal(tmp_path / "journal", SEARCH)
+    monkeypatch.setattr(
+        "edgeq.host.remove", lambda path: removed.append((path, journal._stream.closed))
+    )
+    journal.remove()
+    assert removed == [(tmp_path / "journal", True)]
