@@ -159,17 +159,17 @@ def vary(model: nn.Module, samples: torch.Tensor) -> None:
 
 def main(pictures: Path, folder: Path, names: list[str]) -> None:
     """Write NAME.pt2 and NAME.npz for each name."""
-    stored = np.load(pictures)
+    inputs = np.load(pictures)
     for name in names:
         model, kind = build(name)
-        samples = torch.from_numpy(stored[kind][-_MEASURED:])
+        samples = torch.from_numpy(inputs[kind][-_MEASURED:])
         vary(model, samples)
         torch.export.save(torch.export.export(model, (samples[:1],)), folder / f"{name}.pt2")
         with torch.no_grad():
             outputs = tree_leaves(model(samples))
-        stored = {key: value.numpy() for key, value in model.state_dict().items()}
-        stored |= {f"output_{number}": value.numpy() for number, value in enumerate(outputs)}
-        np.savez(folder / f"{name}.npz", **stored)
+        arrays = {key: value.numpy() for key, value in model.state_dict().items()}
+        arrays |= {f"output_{number}": value.numpy() for number, value in enumerate(outputs)}
+        np.savez(folder / f"{name}.npz", **arrays)
         print(name, flush=True)
 
 

@@ -30,7 +30,7 @@ BANDS = {
     "Convert": 1,
     "Measure": 3,
     "Ship": 5,
-    "Shared by all": 7,
+    "Shared by all": 8,
 }
 PLACES = {
     "cli": (0, 0), "pipeline": (1, 0), "api": (2, 0), "models": (3, 0), "converters.graph": (4, 0),
@@ -47,10 +47,11 @@ PLACES = {
     "records": (4, 5),
     "packaging": (0, 6), "inspection": (1, 6), "converters.training": (2, 6),
     "metrics": (3, 6), "converters.tracing": (4, 6),
-    "values": (0, 7), "tflite": (1, 7), "files": (2, 7), "children": (3, 7),
-    "errors": (0, 8), "issues": (1, 8), "project": (2, 8), "provenance": (3, 8),
-    "timing": (4, 8), "escaping": (0, 9), "progress": (1, 9), "version": (2, 9), "moved": (3, 9),
-    "wording": (4, 7),
+    "fit": (0, 7), "ci": (1, 7),
+    "values": (0, 8), "tflite": (1, 8), "files": (2, 8), "children": (3, 8), "wording": (4, 8),
+    "errors": (0, 9), "issues": (1, 9), "project": (2, 9), "provenance": (3, 9), "timing": (4, 9),
+    "escaping": (0, 10), "progress": (1, 10), "version": (2, 10), "moved": (3, 10),
+    "host": (4, 10),
 }  # fmt: skip
 
 # The rooms that a model and a sample pass, in order; the second value is the room that calls them.

@@ -20,6 +20,7 @@ from edgeq.accuracy.inference import read_interface
 from edgeq.conversion.convert import convert_model
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.converters.samples.kept import read_once
 from edgeq.converters.samples.label_files import LabelledData
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
@@ -64,8 +65,9 @@ def convert(
         model: path of a `.keras`, `.h5`, SavedModel folder, `.pt2`, `.onnx` or float `.tflite`;
             or a `keras.Model`, or a concrete function.
         output: path of the `.tflite`; the record goes beside it, with `.json` appended.
-        data: representative dataset: a path, "package.module:function", a dict of input name to
-            array [samples, ...], an array, or a callable that yields samples.
+        data: representative dataset: a path, "package.module:function", arrays, a list, a
+            generator, the function of a TFLiteConverter, or a data set of another library; see
+            `open_samples`.
         test_data: labelled samples to measure quality on; held out from `data` by default.
         labels: of `test_data`, or of `data` without it, see `evaluate`.
         preprocess: `--preprocess` texts, e.g. "scale=1/255".
@@ -111,7 +113,7 @@ def tune(
     interruption. The journal is removed when the search succeeds.
 
     Args:
-        model, output, data, test_data, labels, preprocess, tensorflow: as in `convert`.
+        model: as output, data, test_data, labels, preprocess and tensorflow, as in `convert`.
         device: where latency is measured.
         python: interpreter that runs the agent there, this one by default.
         settings: fields of `TuneOptions`, or of the `ConvertOptions` in it, e.g.
@@ -169,6 +171,7 @@ def bench(
         raise UsageError("There is no model to measure.")
     target = resolve_device(device, python=None if python is None else Path(python))
     chosen = replace(options or BenchOptions(), **settings)
+    data = read_once(data)
     inputs = None if data is None else {str(path): _first_inputs(path, data) for path in paths}
     from edgeq.device_runners.measuring import bench as measuring
 
@@ -187,6 +190,8 @@ def evaluate(
     decode: str | None = None,
     samples: int | None = None,
     seed: int = 0,
+    input_shapes: Sequence[tuple[str, tuple[int, ...]]] = (),
+    fixed_inputs: Sequence[tuple[str, float]] = (),
     device: str = "local",
     python: PathLike | None = None,
     on_progress: OnProgress = quiet,
@@ -204,6 +209,7 @@ def evaluate(
         decode: how boxes are read from the outputs, see `metrics.decoding`; None uses the text in
             each file.
         samples: evaluate on this many samples, chosen deterministically.
+        input_shapes, fixed_inputs: of framework models, see `ConvertOptions`.
         options: `runtime`, `threads`, `workers`.
 
     Raises:
@@ -219,6 +225,7 @@ def evaluate(
         metrics=_as_list(metrics),
         preprocess=texts,
         decode=decode,
+        lowering=ConvertOptions(input_shapes=tuple(input_shapes), fixed_inputs=tuple(fixed_inputs)),
         samples=samples,
         seed=seed,
         device=target,
@@ -298,7 +305,9 @@ def debug(
     Args:
         baseline: a float `.tflite`, or a framework model, which is lowered first.
         candidate: a quantized `.tflite` of the same model, from any tool.
-        labels, metrics, decode: see `evaluate`; what a layer costs is measured by the first metric.
+        labels: see `evaluate`.
+        metrics: see `evaluate`; what a layer costs is measured by the first one.
+        decode: see `evaluate`.
         preprocess: None uses the texts in the candidate, or those in the baseline.
         samples: number of samples to measure on.
         try_remedies: False reports the causes only; a remedy is advised only if it was tried.
@@ -329,13 +338,14 @@ def _as_list(given: Any) -> list[Any]:
 
 
 def _with_labels(data: Any, labels: PathLike | None) -> Any:
+    data = read_once(data)
     return data if labels is None else LabelledData(data, Path(labels))
 
 
 def _labelled(data: Any, test_data: Any, labels: PathLike | None) -> dict[str, Any]:
     """Return the data sets, with the labels beside the one that measures."""
     if test_data is not None:
-        return {"data": data, "test_data": _with_labels(test_data, labels)}
+        return {"data": read_once(data), "test_data": _with_labels(test_data, labels)}
     return {"data": None if data is None else _with_labels(data, labels), "test_data": None}
 
 

@@ -23,6 +23,16 @@ EdgeqError                 exit 1
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """A question with the nearest known name and a blank behind it; "" if none is near."""
+    import difflib  # for errors alone
+
+    close = difflib.get_close_matches(given.lower(), list(known), n=1)
+    return f"Did you mean {close[0]!r}? " if close else ""
+
 
 class EdgeqError(Exception):
     """States what is wrong; `hint` says what to do, `details` keeps a tool's output.

@@ -3,6 +3,7 @@
     [model], [data], [tune], [run], [package]  # for `edgeq run`, see edgeq.pipeline
     [policy]        # for `edgeq gate`, see edgeq.gating
     [devices.NAME]  # names for boards, see edgeq.device_runners.devices.registry
+    [boards.NAME]   # microcontrollers for `edgeq fit`, see edgeq.fit.boards
 
 Each section is parsed by the room that it is for.
 """
@@ -25,7 +26,7 @@ from edgeq.files.reading import read_file
 from edgeq.values import FileRef
 
 _MOST_BYTES = 16 << 20
-SECTIONS = ("model", "data", "tune", "run", "policy", "devices", "package")
+SECTIONS = ("model", "data", "tune", "run", "policy", "devices", "boards", "package")
 
 Keys = tuple[str, ...]
 _ASSIGNMENT = re.compile(r"""\s*((?:[\w.\s-]|"[^"]*"|'[^']*')+?)\s*=""")

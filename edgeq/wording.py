@@ -21,11 +21,23 @@ def show_bytes(count: int | None) -> str:
     return f"{count / size:.1f} {unit}"
 
 
+def direction(ratio: float) -> int:
+    """1 or -1 for a ratio without an interval that is above or below one, 0 within 1 %.
+
+    What has an interval is judged by it: `timing.direction`.
+    """
+    return 0 if 0.99 <= ratio <= 1 / 0.99 else 1 if ratio > 1 else -1
+
+
 def show_sizes(ratio: float) -> str:
     """How many times smaller a file is; "LARGER" rather than a number below one."""
-    if f"{ratio:.1f}" == f"{1 / ratio:.1f}" == "1.0":
+    side = direction(ratio)
+    if side == 0:
         return "no difference"
-    return f"{ratio:.1f}x smaller" if ratio >= 1 else f"{1 / ratio:.1f}x LARGER"
+    more = max(ratio, 1 / ratio)
+    # Not "1.0x smaller" for 59.1 MB against 56.8 MB.
+    times = f"{more:.1f}x" if more >= 1.1 else f"{(1 - 1 / more if side > 0 else more - 1):.0%}"
+    return f"{times.replace('%', ' %')} {'smaller' if side > 0 else 'LARGER'}"
 
 
 def show_ms(value: float | None) -> str:
@@ -120,19 +132,38 @@ def file_name(path: str) -> str:
     return path.rstrip("/").rsplit("/", 1)[-1]
 
 
+def shorten(names: Sequence[str], room: int) -> list[str]:
+    """Names of at most this many letters, cut at the place where most of them stay different."""
+    places = (room // 2, room // 4, 3 * room // 4, 0, room - 1)
+    return max(
+        ([_cut(name, room, place) for name in names] for place in places),
+        key=lambda cut: len(set(cut)),
+    )
+
+
+def _cut(name: str, room: int, head: int) -> str:
+    tail = room - 1 - head
+    return name if len(name) <= room else f"{name[:head]}…{name[len(name) - tail :]}"
+
+
 def first_name(name: str, prefix: str = "") -> str:
     """The first of the names that TensorFlow joins for a fused operator, without a prefix."""
     return name.split(";", maxsplit=1)[0].removeprefix(prefix)
 
 
 def common_prefix(names: Sequence[str]) -> str:
-    """The beginning of most first names, up to the first slash: the model's name."""
+    """The parts, up to a slash, that begin most first names: the model, and folders in it."""
     if len(names) < 2:
         return ""
-    shortened = map(first_name, names)
-    first = [name.partition("/")[0] + "/" for name in shortened if "/" in name]
-    common = Counter(first).most_common(1)
-    return common[0][0] if common and common[0][1] > len(names) // 2 else ""
+    parts = [first_name(name).split("/")[:-1] for name in names]
+    prefix = ""
+    for depth in range(1, max(map(len, parts)) + 1):
+        begins = Counter("/".join(own[:depth]) + "/" for own in parts if len(own) >= depth)
+        longer, count = begins.most_common(1)[0]
+        if count <= len(names) // 2 or not longer.startswith(prefix):
+            break
+        prefix = longer
+    return prefix
 
 
 def left_out(prefix: str) -> str:

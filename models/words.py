@@ -35,6 +35,7 @@ _LOUDEST_PART = 0.2  # of the loudest sample, where a word begins and ends
 _BABBLE = 3  # voices in the background of some clips: those of the clips before
 _BABBLED = 0.3  # of all clips
 _SNR_DB = (0.0, 20.0)  # least and most
+_CHUNK = 50  # clips that are made together
 _SEED = {"train": 1, "test": 2}
 
 
@@ -85,17 +86,21 @@ SPEAKERS = {
 
 def calibration() -> Iterator[tuple[Real, int]]:
     """Yield 300 training clips: log-mel energies, float32 [31, 20], and the word's number."""
-    features, labels = clips("train", 300)
-    yield from zip(features, labels.tolist(), strict=True)
+    yield from _one_by_one("train", 300)
 
 
 def test() -> Iterator[tuple[Real, int]]:
     """Yield 2,500 held-out clips: log-mel energies, float32 [31, 20], and the word's number."""
-    features, labels = clips("test")
-    yield from zip(features, labels.tolist(), strict=True)
+    yield from _one_by_one("test", SPEAKERS["test"].clips)
 
 
-@functools.lru_cache
+def _one_by_one(part: str, count: int) -> Iterator[tuple[Real, int]]:
+    """Yield clips, which are spoken when they are needed: `--samples` may take a few."""
+    for begin in range(0, count, _CHUNK):
+        features, labels = _chunk(part, begin, min(begin + _CHUNK, count))
+        yield from zip(features, labels.tolist(), strict=True)
+
+
 def clips(part: str, count: int | None = None) -> tuple[Real, NDArray[np.int64]]:
     """Make the clips of one part.
 
@@ -109,19 +114,26 @@ def clips(part: str, count: int | None = None) -> tuple[Real, NDArray[np.int64]]
     Raises:
         SystemExit: eSpeak NG is not installed.
     """
+    total = count or SPEAKERS[part].clips
+    begins = range(0, total, _CHUNK)
+    chunks = [_chunk(part, begin, min(begin + _CHUNK, total)) for begin in begins]
+    features, labels = (np.concatenate(column) for column in zip(*chunks, strict=True))
+    return features, labels
+
+
+@functools.cache
+def _chunk(part: str, begin: int, end: int) -> tuple[Real, NDArray[np.int64]]:
+    """Make clips from one number to another; see `clips`."""
     if shutil.which(_PROGRAM) is None:
         raise SystemExit(f"{_PROGRAM} was not found: install it with `apt-get install espeak-ng`.")
-    speakers = SPEAKERS[part]
-    sounds, labels = [], []
+    sounds = []
     said: deque[Real] = deque(maxlen=1 + _BABBLE)
-    for number in range(count or speakers.clips):
+    for number in range(max(0, begin - _BABBLE), end):
         random = np.random.default_rng((_SEED[part], number))
-        label = number % len(WORDS)
-        said.append(_say(speakers, WORDS[label], random))
-        sounds.append(_compose(said[-1], list(said)[:-1], random))
-        labels.append(label)
-    features = np.concatenate([log_mel(np.stack(some)) for some in _parts(sounds)])
-    return features, np.array(labels, np.int64)
+        said.append(_say(SPEAKERS[part], WORDS[number % len(WORDS)], random))
+        if number >= begin:
+            sounds.append(_compose(said[-1], list(said)[:-1], random))
+    return log_mel(np.stack(sounds)), np.arange(begin, end) % len(WORDS)
 
 
 def log_mel(sounds: Real) -> Real:
@@ -151,10 +163,6 @@ def _mel_filters() -> Any:
         (behind - frequencies) / (behind - peak),
     )
     return np.maximum(0, np.minimum(rising, falling))
-
-
-def _parts(sounds: Sequence[Real], size: int = 256) -> Iterator[Sequence[Real]]:
-    return (sounds[begin : begin + size] for begin in range(0, len(sounds), size))
 
 
 def _say(speakers: Speakers, word: str, random: np.random.Generator) -> Real:

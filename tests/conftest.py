@@ -14,10 +14,14 @@ import pytest
 from click.testing import CliRunner
 
 from edgeq import api, models
+from edgeq.children.other_python import OtherPython
 from edgeq.cli import cli
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.lowering.lower import FileReader
 from edgeq.converters.lowering.model_kinds import identify
+from edgeq.errors import MissingExtraError
+from edgeq.fit import tflite_micro as micro
+from edgeq.fit import vela
 from edgeq.records import reading
 from edgeq.values import ConvertOptions, FloatModel
 
@@ -243,6 +247,7 @@ def _write_records(folder: Path, int8_mobilenet: Path, float_file: Path) -> None
         "profile": ("profile", int8_mobilenet, float_file, "--runs", 20),
         "parity": ("parity", int8_mobilenet, "--data", test, "--samples", 8, *scale),
         "inspect": ("inspect", int8_mobilenet),
+        "fit": ("fit", int8_mobilenet, "--coral"),
         "doctor": ("doctor", "--model", int8_mobilenet),
         "fleet-bench": ("bench", int8_mobilenet, *quick, *both),
         "fleet-eval": ("eval", int8_mobilenet, "--data", test, "--samples", 20, *scale, *both),
@@ -260,3 +265,22 @@ def _write_records(folder: Path, int8_mobilenet: Path, float_file: Path) -> None
          "-o", folder / "gate.json")  # fmt: skip
     (folder / "a.tflite.json").rename(folder / "convert.json")
     (folder / "b.tflite.json").rename(folder / "tune.json")
+
+
+def _find_or_skip(find: Callable[[], OtherPython], extra: str) -> OtherPython:
+    try:
+        return find()
+    except MissingExtraError as error:
+        pytest.skip(f"{error.message} EDGEQ_TEST_EXTRAS={extra} scripts/test")
+
+
+@pytest.fixture(scope="session")
+def tflite_micro() -> OtherPython:
+    """The Python that has tflite-micro, the runtime of microcontrollers."""
+    return _find_or_skip(micro.find, "micro")
+
+
+@pytest.fixture(scope="session")
+def vela_python() -> OtherPython:
+    """The Python that has Vela, the compiler for Arm Ethos-U."""
+    return _find_or_skip(vela.find, "vela")

@@ -20,6 +20,7 @@ FLOORS = (
     (
         "errors",
         "escaping",
+        "host",
         "moved",
         "progress",
         "values",
@@ -41,7 +42,7 @@ FLOORS = (
     ("converters.lowering", "converters.calibration", "converters.writer"),
     ("converters.corrections", "converters.quantization", "accuracy", "devices"),
     ("converters.proof", "converters.training"),
-    ("conversion", "profiling"),
+    ("conversion", "fit", "profiling"),
     ("comparison", "tuning"),
     ("debugging", "records"),
     ("api", "gating", "history", "inspection"),
@@ -50,6 +51,7 @@ FLOORS = (
     ("packaging",),
     ("pipeline",),
     ("cli",),
+    ("ci",),
 )
 
 

@@ -3,7 +3,7 @@
     python make_recurrent_models.py FOLDER
 
 For each model it writes NAME.keras, NAME.npz to calibrate with, and NAME-truth.npz: other samples
-(in_NAME) and what Keras computes from them (out_NUMBER). "stateful" has no truth.
+(in_NAME) and what Keras computes from them (out_NUMBER). The samples of "stateful" are one stream.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ def chain(*own: Any, shape: Sequence[int] = SHAPE) -> Any:
 
 
 def stateful() -> Any:
-    entry = keras.Input(SHAPE, batch_size=1, name="x")
-    return keras.Model(entry, layers.Dense(2)(layers.LSTM(4, stateful=True, name="memory")(entry)))
+    """It keeps an LSTM's and a GRU's states from call to call."""
+    entry = keras.Input((1, FEATURES), batch_size=1, name="x")
+    steps = layers.LSTM(6, stateful=True, return_sequences=True, name="memory")(entry)
+    return keras.Model(entry, layers.Dense(2)(layers.GRU(5, stateful=True, name="gate")(steps)))
 
 
 def states_returned() -> Any:
@@ -47,23 +49,31 @@ def states_given() -> Any:
     return keras.Model([entry, hidden, cell], [layers.Dense(2)(made[0]), *made[1:]])
 
 
-def steps(count: int) -> dict[str, Any]:
-    return {"x": RNG.normal(0, 1, (count, *SHAPE))}
+def draw(count: int, length: int, peak: float) -> Any:
+    return RNG.uniform(-peak, peak, (count, length, FEATURES))
 
 
-def masked_steps(count: int) -> dict[str, Any]:
-    values, lengths = steps(count)["x"], RNG.integers(2, STEPS + 1, count)
+def steps(count: int, peak: float) -> dict[str, Any]:
+    return {"x": draw(count, STEPS, peak)}
+
+
+def masked_steps(count: int, peak: float) -> dict[str, Any]:
+    values, lengths = draw(count, STEPS, peak), RNG.integers(2, STEPS + 1, count)
     values[np.arange(STEPS) >= lengths[:, np.newaxis]] = MARK
     return {"x": values}
 
 
-def stream(count: int) -> dict[str, Any]:
-    states = {name: RNG.uniform(-0.7, 0.7, (count, 5)) for name in ("hidden", "cell")}
-    return {"x": RNG.normal(0, 1, (count, 1, FEATURES)), **states}
+def one_stream(count: int, peak: float) -> dict[str, Any]:
+    return {"x": draw(count, 1, peak)}
+
+
+def stream(count: int, peak: float) -> dict[str, Any]:
+    states = {name: RNG.uniform(-0.4, 0.4, (count, 5)) * peak for name in ("hidden", "cell")}
+    return {"x": draw(count, 1, peak), **states}
 
 
 CELLS = (layers.LSTMCell, layers.GRUCell)
-MODELS: dict[str, tuple[Callable[[], Any], Callable[[int], dict[str, Any]]]] = {
+MODELS: dict[str, tuple[Callable[[], Any], Callable[[int, float], dict[str, Any]]]] = {
     "masked-lstm": (lambda: chain(layers.Masking(MARK), layers.LSTM(5)), masked_steps),
     "masked-two-way": (
         lambda: chain(layers.Masking(MARK), layers.Bidirectional(layers.GRU(5))),
@@ -80,20 +90,29 @@ MODELS: dict[str, tuple[Callable[[], Any], Callable[[int], dict[str, Any]]]] = {
         ),
         steps,
     ),
-    "stateful": (stateful, steps),
+    # Its state grows beyond what the calibration's samples show.
+    "relu": (lambda: chain(layers.LSTM(5, activation="relu")), steps),
+    "two-way": (lambda: chain(layers.Bidirectional(layers.LSTM(5, return_state=False))), steps),
+    "stateful": (stateful, one_stream),
 }
 
 
 def main(folder: Path) -> None:
-    for name, (build, draw) in MODELS.items():
+    for name, (build, samples_of) in MODELS.items():
         keras.utils.set_random_seed(1)
         model = build()
         model.save(folder / f"{name}.keras")
-        samples, held = ({k: np.float32(v) for k, v in draw(n).items()} for n in (120, 40))
+        # Smaller values to check with: no output leaves the range that the calibration saw.
+        samples, held = (
+            {key: np.float32(value) for key, value in samples_of(count, peak).items()}
+            for count, peak in ((150, 2.0), (40, 1.3))
+        )
         np.savez(folder / f"{name}.npz", **samples)
-        if name == "stateful":
-            continue
-        found = model(list(held.values()) if len(held) > 1 else held["x"])
+        found = model.predict(
+            list(held.values()) if len(held) > 1 else held["x"],
+            batch_size=1 if name == "stateful" else None,
+            verbose=0,
+        )
         outputs = found if isinstance(found, list) else [found]
         truth = {f"out_{number}": np.asarray(value) for number, value in enumerate(outputs)}
         inputs = {f"in_{key}": value for key, value in held.items()}

@@ -41,6 +41,31 @@ def unrolled(units: Any = 1.0) -> bytes:
     return net.content(dense(net, state, net.constant(random.normal(0, 1, (CLASSES, UNITS))), -1))
 
 
+def one_step(*, reads_state: bool = True) -> bytes:
+    """A step of an LSTM with its states as inputs and outputs, and a dense layer on the hidden one.
+
+    Args:
+        reads_state: whether the gates depend on the hidden state.
+    """
+    net, random = Builder(), np.random.default_rng(0)
+    source = net.input([1, FEATURES])
+    hidden, cell = (net.input([1, UNITS], name=name) for name in ("hidden", "cell"))
+    sums = dense(net, source, net.constant(random.normal(0, 1, (4 * UNITS, FEATURES))), -1)
+    if reads_state:
+        own = dense(net, hidden, net.constant(random.normal(0, 1, (4 * UNITS, UNITS))), -1)
+        sums = net.add("ADD", [sums, own], [1, 4 * UNITS])
+    gates = [cut(net, sums, [0, place * UNITS], [1, UNITS]) for place in range(4)]
+    kinds = ("LOGISTIC", "LOGISTIC", "TANH", "LOGISTIC")
+    enter, keep, new, leave = (
+        net.add(kind, [gate], [1, UNITS]) for kind, gate in zip(kinds, gates, strict=True)
+    )
+    kept, new = (net.add("MUL", pair, [1, UNITS]) for pair in ([keep, cell], [enter, new]))
+    cell_out = net.add("ADD", [kept, new], [1, UNITS])
+    hidden_out = net.add("MUL", [leave, net.add("TANH", [cell_out], [1, UNITS])], [1, UNITS])
+    last = dense(net, hidden_out, net.constant(random.normal(0, 1, (CLASSES, UNITS))), -1)
+    return net.content(last, hidden_out, cell_out)
+
+
 def repeated(rows: int) -> bytes:
     """Two uses of one dense layer, one behind the other, on some rows."""
     net = Builder()

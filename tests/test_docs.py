@@ -6,14 +6,18 @@ import doctest
 import pkgutil
 import re
 import runpy
+from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+import click
 import numpy as np
 import pytest
 
 import edgeq
 from edgeq import models
+from edgeq.cli import WORDS, cli
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -42,7 +46,7 @@ ELSEWHERE = {
 MODULE = re.compile(r"`[^`\n]*?\b(edgeq(?:\.[a-zA-Z_]\w*)+)(?!\w*[/:])[^`\n]*`")
 NO_MODULES = {"edgeq.toml", "edgeq.preprocessing", "edgeq.layout", "edgeq.joins"}
 LINK = re.compile(r"\]\(([^)#\s:]+)(?:#[^)]*)?\)")
-GENERATED = {"docs/reference/fields.md", "docs/reference/codes.md"}
+GENERATED = {"docs/notebook.md", "docs/reference/fields.md", "docs/reference/codes.md"}
 
 
 def test_the_page_on_quantization_is_true_of_an_exported_file(int8_mobilenet: Path) -> None:
@@ -96,3 +100,70 @@ def test_the_picture_of_the_architecture_follows_the_code() -> None:
     script = runpy.run_path(str(DOCS / "architecture.py"))
     shown = (DOCS / "architecture.svg").read_text()
     assert shown == script["draw"](), "run python docs/architecture.py"
+
+
+# ---------------------------------------------------------------- the site that scripts/docs built
+
+SITE = ROOT / "site"
+needs_site = pytest.mark.skipif(not SITE.exists(), reason="needs the site: run scripts/docs")
+
+
+class _Words(HTMLParser):
+    """The text of a page by element: headings, and cells of tables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, list[str]] = {"h2": [], "td": []}
+        self._inside: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in self.found:
+            self._inside = tag
+            self.found[tag].append("")
+        elif ("class", "headerlink") in attrs:
+            self._inside = None
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = None if tag == self._inside else self._inside
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.found[self._inside][-1] += data
+
+
+def _commands(command: click.Command, context: click.Context) -> Iterator[click.Context]:
+    yield context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from _commands(inner, click.Context(inner, parent=context, info_name=name))
+
+
+@needs_site
+def test_the_page_of_commands_says_what_help_says() -> None:
+    page = _Words()
+    page.feed((SITE / "reference/commands/index.html").read_text())
+    contexts = list(_commands(cli, click.Context(cli, info_name="edgeq", **cli.context_settings)))
+    glossary = [text for pair in WORDS.items() for text in pair]
+    assert page.found["h2"] == [context.command_path for context in contexts]
+    cells = [
+        " ".join(cell.split())
+        for context in contexts
+        for parameter in context.command.get_params(context)
+        if (record := parameter.get_help_record(context)) and record[1]
+        for cell in record
+    ]
+    shown = [" ".join(cell.split()) for cell in page.found["td"]]
+    assert [cell for cell in shown if cell not in glossary] == cells
+    assert [cell for cell in shown if cell in glossary] == glossary
+    assert len(cells) > 2 * 200
+
+
+@needs_site
+def test_no_page_shows_the_inside_of_an_object() -> None:
+    pages = list(SITE.rglob("*.html"))
+    assert len(pages) > 60
+    for path in pages:
+        found = re.search(r"Sentinel|UNSET|&lt;object object|object at 0x", path.read_text())
+        assert found is None, path

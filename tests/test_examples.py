@@ -24,7 +24,11 @@ from tests.converters.conftest import make_models
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     "README.md",
-    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))),
+    *(
+        path.relative_to(ROOT).as_posix()
+        for path in sorted((ROOT / "docs").rglob("*.md"))
+        if path.parent.name != "tutorials"  # test_tutorials.py runs these
+    ),
 )
 
 # What cannot stand on a test machine, and what stands in its place.
@@ -48,6 +52,9 @@ NEEDS = {
     "net.pt2": "EDGEQ_TORCH_PYTHON",
     "net.onnx": "EDGEQ_ONNX_PYTHON",
     "--target c ": "EDGEQ_TFLITE_MICRO_PYTHON",
+    "--ethos-u": "EDGEQ_VELA_PYTHON",
+    "edgeq fit model.tflite --board": "EDGEQ_TFLITE_MICRO_PYTHON",
+    "edgeq fit model.tflite --flash": "EDGEQ_TFLITE_MICRO_PYTHON",
     "signed.zip": "EDGEQ_TFLITE_MICRO_PYTHON",
     "firmware": "EDGEQ_TFLITE_MICRO_PYTHON",
     "old-env": "EDGEQ_TFLITE_RUNTIME_PYTHON",
@@ -57,9 +64,9 @@ NEEDS = {
     "tcp://": "EDGEQ_EXAMPLES_ON_CLUSTERS",  # tests/tuning/test_cluster.py does
     # tests/inspection/test_explorer.py does
     "inspect model.tflite --explorer": "EDGEQ_EXAMPLES_IN_BROWSERS",
-    # 1,500 clips and more are spoken first; tests/test_words.py and tests/test_recurrent_models.py
-    # run the parts
-    "models.words:": "EDGEQ_EXAMPLES_WITH_SPEECH",
+    "models.words:": "espeak-ng",
+    # tests/converters/samples/test_sounds.py and tests/packaging/contract/test_sounds.py do
+    "sound=log-mel": "EDGEQ_EXAMPLES_WITH_SPEECH",
     "--mlflow": "EDGEQ_EXAMPLES_ON_MLFLOW",  # tests/history/test_tracking.py does
     "android_aarch64_benchmark_model": "EDGEQ_EXAMPLES_ON_PHONES",
 }
@@ -88,7 +95,7 @@ def commands_of(page: str) -> Iterator[str]:
 
 # What one page shows, another need not run again: verbs that leave nothing behind but what `-o`
 # names, and those whose file and record are on the desk.
-READING = ("compare", "debug", "profile", "bench", "doctor", "eval", "parity")
+READING = ("compare", "debug", "profile", "bench", "doctor", "eval", "fit", "parity")
 CONVERTING = "edgeq convert model.keras --data samples.npz --preprocess scale=1/255 -o model.tflite"
 # Files of the same kind: what a command does with one of them, it does with the other.
 ALIKE = {"model-fp32.tflite": "model.keras", "samples.npz": "test.npz"}
@@ -147,8 +154,8 @@ def is_run(command: str) -> bool:
 
 
 def is_runnable(command: str) -> bool:
-    needs = {variable for text, variable in NEEDS.items() if text in command}
-    is_there = all(os.environ.get(variable) for variable in needs)
+    needs = {name for text, name in NEEDS.items() if text in command}
+    is_there = all(os.environ.get(name) or shutil.which(name) for name in needs)
     return is_there and "..." not in command and command not in TWICE
 
 

@@ -51,9 +51,9 @@ def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
         ("policy = 3\n", "F, line 1: policy must be a table, not 3. Write it as [policy], with its "
          "keys below."),
         ("[device.pi]\n", "F, line 1: unknown section 'device'. Did you mean [devices]? Known: "
-         "[model], [data], [tune], [run], [policy], [devices], [package]."),
+         "[model], [data], [tune], [run], [policy], [devices], [boards], [package]."),
         ("[zzz]\n", "F, line 1: unknown section 'zzz'. Known: [model], [data], [tune], "
-         "[run], [policy], [devices], [package]."),
+         "[run], [policy], [devices], [boards], [package]."),
     ],
 )  # fmt: skip
 def test_a_section_that_means_nothing_is_refused(tmp_path: Path, text: str, message: str) -> None:

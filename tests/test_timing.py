@@ -63,9 +63,11 @@ def test_a_direction_is_what_two_decimals_show(
 
 
 def test_sizes_are_a_difference_where_it_can_be_shown() -> None:
-    shown = [show_sizes(ratio) for ratio in (1.8, 1.0, 1.01, 0.99, 0.5)]
+    shown = [show_sizes(ratio) for ratio in (1.8, 1.0, 1.01, 0.99, 0.5, 59.1 / 56.8, 1 / 1.034)]
     same = "no difference"
-    assert shown == ["1.8x smaller", same, same, same, "2.0x LARGER"]
+    assert shown == [
+        "1.8x smaller", same, same, same, "2.0x LARGER", "4 % smaller", "3 % LARGER"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

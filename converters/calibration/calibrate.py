@@ -8,8 +8,6 @@ memory does not grow with their number.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.children.child import Child
+from edgeq import host
+from edgeq.children.child import Child, time_limit_s
 from edgeq.children.framing import write_sample
 from edgeq.converters.calibration.statistics import Statistics
 from edgeq.errors import QuantizationError
@@ -97,25 +96,29 @@ class FloatRunner:
                 runs the model as it is, for its outputs alone.
 
         Raises:
-            QuantizationError: the interpreter refused the model or died, or a tensor became NaN
-                or infinite.
+            QuantizationError: the interpreter refused the model, died or took longer than
+                `time_limit_s` for a sample, or a tensor became NaN or infinite.
         """
         child = self._child
-        with contextlib.suppress(OSError):
-            # Room for a whole sample: the next one is prepared while this one runs.
-            fcntl.fcntl(child.stdin, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        # Room for a whole sample: the next one is prepared while this one runs.
+        host.make_room(child.stdin, _PIPE_BYTES)
         job = {"model": model.file.path, "result": str(self._result), "keep": keep}
         kept: list[Inputs] = []
+        limit_s = time_limit_s()
         with child.feeding() as stream:
             stream.write(json.dumps({**job, "observe": observe}).encode() + b"\n")
             for arrays in batches(samples, model.inputs):
                 if len(kept) < keep:
                     kept.append(arrays)
-                write_sample(stream, [arrays[spec.name] for spec in model.inputs])
-        if (status := child.wait()) < 0:
+                with child.limited(limit_s):
+                    write_sample(stream, [arrays[spec.name] for spec in model.inputs])
+        with child.limited(limit_s):
+            status = child.wait()
+        if child.crash is not None:
+            damaged = "The model file is probably damaged; export it again."
             raise QuantizationError(
                 f"The interpreter {child.ending} while it ran the float model.",
-                hint="The model file is probably damaged; export it again.",
+                hint=child.hint(None if child.is_late else damaged),
                 details=child.log(),
             )
         if status != 0:

@@ -5,27 +5,35 @@ channel of their input. Operators in between pass it on if they commute with pos
 the channels of all tensors fall into groups with one factor each: a residual ADD joins the channels
 of both operands and of its result, DEPTH_TO_SPACE joins those that become one channel. Where an
 operator does not pass factors on, channels keep their units.
+
+A constant that is added to channels gets their factors; a table of embeddings, too. Inside a
+normalization, a MUL by a constant for each channel (gamma) is a layer with one weight for each
+channel: INT16 has room for unlike constants, which 8 bits of one scale do not have.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.converters.calibration import moved_channels
+from edgeq.converters.calibration.grouped_channels import (
+    KEPT,
+    Addend,
+    ChannelGroups,
+    Groups,
+    Layer,
+)
+from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.rewrites.folding import strided_slices
+from edgeq.converters.rewrites.normalization import find_written
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.flatbuffer import indices
 from edgeq.tflite.operators import CHANNEL_AXIS, INPUT_AXIS, having
-
-Groups = NDArray[np.intp]
-
-KEPT = 0  # the group of the channels that keep their units
 
 _COMMUTES = having("commutes")
 _GATES = having("fixed_range")
@@ -39,54 +47,8 @@ _TURNED = "TRANSPOSE_CONV"
 # Axes of weights that count the input and the output channels.
 _AXES = {name: (INPUT_AXIS[name], axis) for name, axis in CHANNEL_AXIS.items()}
 _AXES[_TURNED] = 3, 0
-
-
-class Layer(NamedTuple):
-    """A layer with float weights that no other layer has.
-
-    Attributes:
-        position: of the operator.
-        kind: its name.
-        source, result: activations.
-        weights, bias: numbers of the operator's inputs.
-        input_axis, channel_axis: of the weights.
-    """
-
-    position: int
-    kind: str
-    source: int
-    result: int
-    weights: int
-    bias: int
-    input_axis: int
-    channel_axis: int
-
-    @property
-    def is_depthwise(self) -> bool:
-        """Whether its output channels are its input channels."""
-        return self.kind == "DEPTHWISE_CONV_2D"
-
-
-@dataclass(frozen=True)
-class ChannelGroups:
-    """The groups of a model's channels.
-
-    Attributes:
-        groups: activation to the group of each of its channels, [C].
-        layers: those that can give and take back factors, in execution order.
-        limited: activations that a RELU6 ends at 6.
-        count: number of groups, `KEPT` included.
-    """
-
-    groups: Mapping[int, Groups]
-    layers: tuple[Layer, ...]
-    limited: frozenset[int]
-    count: int
-
-    @property
-    def tensors(self) -> frozenset[int]:
-        """Activations with a channel that may get a factor."""
-        return frozenset(index for index, own in self.groups.items() if (own != KEPT).any())
+_GAMMA = "MUL"
+_AXES[_GAMMA] = -1, -1
 
 
 def find_groups(tree: Any) -> ChannelGroups:
@@ -99,6 +61,7 @@ class _Finder:
 
     def __init__(self, tree: Any):
         self._tree, self._graph = tree, tree.subgraphs[0]
+        self._inner = find_written(Editor(tree)).operators
         self._uses = Counter(
             self._graph.tensors[index].buffer
             for operator in self._graph.operators
@@ -115,6 +78,7 @@ class _Finder:
                 self._count += shape[-1]
         self._pairs: list[tuple[Groups, Groups]] = []
         self._limited: set[int] = set()
+        self._addends: list[Addend] = []
 
     def find(self) -> ChannelGroups:
         layers = []
@@ -124,19 +88,22 @@ class _Finder:
             if (layer := self._layer(position, operator)) is not None:
                 layers.append(layer)
                 self._end_at_layer(operator, layer)
-            elif not self._pass_on(operator):
+            elif not self._pass_on(position, operator):
                 for index in (*indices(operator.inputs), *indices(operator.outputs)):
                     self._keep(index)
         joined = np.unique(self._join(), return_inverse=True)[1]
         groups = {index: joined[own] for index, own in self._numbers.items()}
         count = int(joined.max(initial=0)) + 1
-        return ChannelGroups(groups, tuple(layers), frozenset(self._limited), count)
+        addends = tuple(self._addends)
+        return ChannelGroups(groups, tuple(layers), addends, frozenset(self._limited), count)
 
     def _join(self) -> Groups:
         """Return the lowest channel number of each channel's group."""
         own = np.arange(self._count)
         pairs = [np.broadcast_arrays(*pair) for pair in ((own[:1], own[:1]), *self._pairs)]
-        ones, others = (np.concatenate(side) for side in zip(*pairs, strict=True))
+        ones, others = (
+            np.concatenate([item.ravel() for item in side]) for side in zip(*pairs, strict=True)
+        )
         while True:
             lowest = own.copy()
             np.minimum.at(lowest, ones, own[others])
@@ -162,6 +129,8 @@ class _Finder:
         data, weights, bias = _TURNED_SLOTS if kind == _TURNED else _SLOTS
         if kind not in _AXES or len(inputs) <= max(data, weights):
             return None
+        if kind == _GAMMA and not self._is_gamma(position, inputs):
+            return None
         own = [self._graph.tensors[inputs[slot]] for slot in (weights, bias) if inputs[slot:]]
         if len(inputs) > bias and inputs[bias] < 0:
             own.pop()
@@ -173,17 +142,32 @@ class _Finder:
         result = indices(operator.outputs)[0]
         return Layer(position, kind, inputs[data], result, weights, bias, *_AXES[kind])
 
+    def _is_gamma(self, position: int, inputs: tuple[int, ...]) -> bool:
+        """Whether a MUL gives each channel in a normalization one factor."""
+        constant = self._constant(inputs[1])
+        channels = len(self._last(inputs[0]))
+        return (
+            position in self._inner
+            and constant is not None
+            and constant.shape[-1:] == (constant.size,) == (channels,)
+        )
+
     def _end_at_layer(self, operator: Any, layer: Layer) -> None:
         """Keep the units of what a layer cannot take a factor from, or give one to."""
         shape = indices(self._graph.tensors[operator.inputs[layer.weights]].shape)
-        width, channels = shape[layer.input_axis], len(self._numbers.get(layer.source, ()))
+        width, channels = shape[layer.input_axis], len(self._last(layer.source))
         # A dense layer may count the channels once for each position.
         is_dense = layer.kind == "FULLY_CONNECTED" and channels and width % channels == 0
         if width != channels and not is_dense:
             self._keep(layer.source)
-        made = len(self._numbers.get(layer.result, ()))
+        made = len(self._last(layer.result))
         if not self._is_bounded_well(operator) or shape[layer.channel_axis] != made:
             self._keep(layer.result)
+
+    def _last(self, index: int) -> Groups:
+        """Numbers of the channels of a tensor whose last axis alone counts them; or none."""
+        numbers = self._numbers.get(index)
+        return np.array([], np.intp) if numbers is None or numbers.ndim > 1 else numbers
 
     def _is_bounded_well(self, operator: Any) -> bool:
         """Whether the fused activation commutes with factors, up to its ceiling."""
@@ -192,23 +176,97 @@ class _Finder:
             self._limited |= set(indices(operator.outputs))
         return fused in (_NONE, _RELU, _RELU6)
 
-    def _pass_on(self, operator: Any) -> bool:
+    def _pass_on(self, position: int, operator: Any) -> bool:
         """Join the channels that an operator passes on; False if it does not commute."""
         kind, inputs, outputs = self._kind(operator), indices(operator.inputs), operator.outputs
         read = [self._numbers[index] for index in inputs if index in self._numbers]
         is_known = len(outputs) == 1 and int(outputs[0]) in self._numbers and bool(read)
         if not is_known or not self._is_bounded_well(operator):
-            return False
+            return kind == "GATHER" and self._look_up(position, operator)
         result = self._numbers[int(outputs[0])]
+        if kind == "BATCH_MATMUL" or any(own.ndim > 1 for own in read):
+            return self._move(kind, operator)
         if kind in ("ADD", "SUB"):
-            fits = len(read) == 2 and all(len(own) == len(result) for own in read)
-            return fits and all(self._same(own, result) for own in read)
+            return self._pass_sum(position, operator, read, result)
         if kind == "MUL":
             return self._pass_product(inputs, read, result)
         if kind == "CONCATENATION":
             return self._pass_joined(operator, read, result)
         is_single = len(read) == 1 and inputs[0] in self._numbers
-        return is_single and self._pass_one(kind, operator, read[0], result)
+        passes = is_single and self._pass_one(kind, operator, read[0], result)
+        return passes or self._move(kind, operator)
+
+    def _move(self, kind: str, operator: Any) -> bool:
+        """Follow channels that are elsewhere in the result."""
+        if kind == "BATCH_MATMUL":
+            return self._pass_matrices(operator)
+        (read, *rest), made = indices(operator.inputs), int(operator.outputs[0])
+        given = self._numbers.get(read)
+        source, shape = (indices(self._graph.tensors[index].shape) for index in (read, made))
+        moved, axes = None, self._constant(rest[0]) if rest else None
+        if given is not None and kind == "RESHAPE":
+            moved = moved_channels.reshape(given, source, shape)
+        elif given is not None and kind == "TRANSPOSE" and axes is not None:
+            moved = moved_channels.transpose(given, axes.tolist())
+        return self._put(made, moved)
+
+    def _pass_matrices(self, operator: Any) -> bool:
+        """Pass on the channels of one operand of a product that does not add them up."""
+        inputs, options = indices(operator.inputs), operator.builtinOptions
+        sides = ((1, options.adjY), (0, options.adjX))
+        for place, is_adjoint in sides:
+            own, other = inputs[place], inputs[1 - place]
+            if own not in self._numbers or own == other:
+                continue
+            moved = moved_channels.multiply(
+                self._numbers[own], len(self._graph.tensors[own].shape),
+                is_second=place == 1, is_adjoint=is_adjoint,
+            )  # fmt: skip
+            if self._put(int(operator.outputs[0]), moved):
+                self._keep(other)
+                return True
+        return False
+
+    def _put(self, index: int, numbers: Groups | None) -> bool:
+        """Set the numbers of a result, unless the model's user reads it."""
+        if numbers is None or index in indices(self._graph.outputs):
+            return False
+        self._numbers[index] = numbers
+        return True
+
+    def _look_up(self, position: int, operator: Any) -> bool:
+        """A table of embeddings that nothing else reads gets the factors of its rows' channels."""
+        (index, *_), made = indices(operator.inputs), int(operator.outputs[0])
+        table, buffer = self._constant(index), self._graph.tensors[index].buffer
+        readers = [
+            other
+            for other in self._graph.operators
+            if any(self._graph.tensors[i].buffer == buffer for i in indices(other.inputs) if i >= 0)
+        ]
+        if (
+            table is None
+            or table.dtype != np.float32
+            or table.ndim < 2
+            or operator.builtinOptions.axis % table.ndim == table.ndim - 1
+            or table.shape[-1] != len(self._last(made))
+            or len(readers) > 1
+        ):
+            return False
+        self._addends.append(Addend(position, 0, index, made, is_table=True))
+        return True
+
+    def _pass_sum(self, position: int, operator: Any, read: list[Groups], result: Groups) -> bool:
+        """Both operands have the factors of the result, a constant if it has all channels."""
+        found = {
+            slot: constant.shape[-1:]
+            for slot, index in enumerate(indices(operator.inputs))
+            if (constant := self._constant(index)) is not None
+        }
+        if [*(own.shape for own in read), *found.values()] != [result.shape] * 2:
+            return False
+        inputs, made = indices(operator.inputs), int(operator.outputs[0])
+        self._addends += [Addend(position, slot, inputs[slot], made) for slot in found]
+        return all(self._same(own, result) for own in read)
 
     def _pass_product(self, inputs: tuple[int, ...], read: list[Groups], result: Groups) -> bool:
         """A product has the factor of one operand; the other one keeps its units."""
@@ -276,7 +334,7 @@ class _Finder:
 
     def _constant(self, index: int) -> NDArray[Any] | None:
         tensor = self._graph.tensors[index]
-        if not flatbuffer.is_constant(self._tree, tensor):
+        if index < 0 or not flatbuffer.is_constant(self._tree, tensor):
             return None
         return flatbuffer.constant(self._tree, tensor)
 

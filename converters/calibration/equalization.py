@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.calibration.channel_groups import KEPT, ChannelGroups, find_groups
+from edgeq.converters.calibration.channel_groups import find_groups
+from edgeq.converters.calibration.grouped_channels import KEPT, ChannelGroups
+from edgeq.converters.calibration.norm_scales import open_norms
 from edgeq.converters.calibration.statistics import Statistics
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.flatbuffer import indices
@@ -31,33 +33,74 @@ Factors = NDArray[np.float64]
 _CEILING = 6.0  # of a ReLU6
 _MARGIN = 1.1  # other samples may reach a little farther than those of calibration
 _MOST = 64.0
-_STRENGTH = 0.5
+_MOST_OPEN = 256.0  # INT16 leaves the constant of the inserted MUL 7 bits then
+# An inserted MUL costs time: it has a use if the geometric mean of its factors is at least this.
+_LEAST_USE = 1.5
+
+
+@dataclass(frozen=True)
+class Way:
+    """How channels are equalized.
+
+    Attributes:
+        strength: exponent of the factor where the reader's weights share scales over input
+            channels; at 1 all of the unevenness moves into those weights. A depthwise reader has a
+            scale per channel, so it is always 1 there.
+        is_open: whether operators are inserted around normalizations, see `norm_scales`. The
+            channels that a residual connection joins then count by the largest of their values in
+            any of its tensors: what is added to a large value need not be finer than that value.
+    """
+
+    strength: float = 0.5
+    is_open: bool = False
+
+
+PLAIN = Way()
+
+
+@dataclass(frozen=True)
+class Equalized:
+    """A float model that computes the same on calibrated values.
+
+    Attributes:
+        content: the flatbuffer.
+        factors: activation to the factors [C] of its channels, of those that were changed.
+        copies: tensor that an inserted MUL makes to the tensor that it reads; others keep
+            their index.
+    """
+
+    content: bytes
+    factors: Mapping[int, Factors]
+    copies: Mapping[int, int]
 
 
 def equalize(
-    content: bytes,
-    channels: Mapping[int, NDArray[np.float32]],
-    strength: float = _STRENGTH,
-) -> tuple[bytes, dict[int, Factors]]:
+    content: bytes, channels: Mapping[int, NDArray[np.float32]], way: Way = PLAIN
+) -> Equalized:
     """The float model with its channels scaled to their activation's range.
 
     Args:
         content: the float flatbuffer.
         channels: tensor index to [2, C], calibrated minimum and maximum of each channel.
-        strength: exponent of the factor where the reader's weights share scales over input
-            channels; at 1 all of the unevenness moves into those weights. A depthwise reader
-            has a scale per channel, so it is always 1 there.
-
-    Returns:
-        A float flatbuffer that computes the same on calibrated values, and the activations that
-        were changed, by tensor index, with the factors [C] of their channels.
     """
     tree = flatbuffer.parse(content, "the float model")
-    found = find_groups(tree)
-    graph, factors = tree.subgraphs[0], choose_factors(tree, found, channels, strength)
+    copies = open_norms(tree) if way.is_open else {}
+    while True:
+        seen = {**channels, **{own: channels[i] for own, i in copies.items() if i in channels}}
+        found = find_groups(tree)
+        factors = choose_factors(tree, found, seen, way)
+        of = {index: factors[groups] for index, groups in found.groups.items()}
+        useful = {
+            own for own, index in copies.items() if _is_useful(of[index]) or _is_useful(of[own])
+        }
+        if len(useful) == len(copies):
+            break
+        names = {flatbuffer.tensor_name(tree.subgraphs[0], index) for index in useful}
+        tree = flatbuffer.parse(content, "the float model")
+        copies = open_norms(tree, names)
     if (factors == 1.0).all():
-        return content, {}
-    of = {index: factors[groups] for index, groups in found.groups.items()}
+        return Equalized(content, {}, {})
+    graph = tree.subgraphs[0]
     for layer in found.layers:
         operator = graph.operators[layer.position]
         if (given := of.get(layer.source)) is not None:
@@ -65,53 +108,55 @@ def equalize(
         if (made := of.get(layer.result)) is not None:
             _scale(tree, operator, layer.weights, layer.channel_axis, made)
             _scale(tree, operator, layer.bias, 0, made)
+    for addend in found.addends:
+        _scale(tree, graph.operators[addend.position], addend.slot, -1, of[addend.result])
     changed = {index: own for index, own in of.items() if (own != 1.0).any()}
-    return flatbuffer.serialize(tree), changed
+    return Equalized(flatbuffer.serialize(tree), changed, copies)
 
 
-def scale_statistics(seen: Statistics, changed: Mapping[int, Factors]) -> Statistics:
+def _is_useful(*sides: Factors) -> bool:
+    return max(float(np.exp(np.mean(np.log(side)))) for side in sides) >= _LEAST_USE
+
+
+def scale_statistics(seen: Statistics, made: Equalized) -> Statistics:
     """The statistics of the equalized model, from those of the plain one.
 
     Extremes are exact. Of the tensors whose channels were scaled there is no histogram, so every
     statistic that needs one gives their extremes.
-
-    Args:
-        changed: what `equalize` returned.
     """
-    low, high = seen.minimum.copy(), seen.maximum.copy()
-    histogram = None if seen.histogram is None else seen.histogram.copy()
-    place = {index: number for number, index in enumerate(seen.indices)}
-    for index, factors in changed.items():
-        scaled = seen.channels[index].astype(np.float64) * factors
-        low[place[index]], high[place[index]] = scaled[0].min(), scaled[1].max()
+    places = {index: number for number, index in enumerate(seen.indices)}
+    copied = [places[index] for index in made.copies.values()]
+    rows = np.array([*range(len(seen.indices)), *copied], np.intp)
+    tree = flatbuffer.parse(made.content, "the float model")
+    watched = (*seen.indices, *made.copies)
+    low, high = seen.minimum[rows], seen.maximum[rows]
+    histogram = None if seen.histogram is None else seen.histogram[rows]
+    for number, index in enumerate(watched):
+        if index not in made.factors:
+            continue
+        extremes = seen.channels[made.copies.get(index, index)].astype(np.float64)
+        scaled = extremes * made.factors[index]
+        low[number], high[number] = scaled[0].min(), scaled[1].max()
         if histogram is not None:
-            histogram[place[index]] = 0
-    return replace(seen, minimum=low, maximum=high, histogram=histogram)
+            histogram[number] = 0
+    return replace(
+        seen,
+        indices=watched,
+        names=tuple(flatbuffer.tensor_name(tree.subgraphs[0], index) for index in watched),
+        minimum=low,
+        maximum=high,
+        mean_minimum=seen.mean_minimum[rows],
+        mean_maximum=seen.mean_maximum[rows],
+        histogram=histogram,
+    )
 
 
 def choose_factors(
-    tree: Any,
-    found: ChannelGroups,
-    channels: Mapping[int, NDArray[np.float32]],
-    strength: float,
+    tree: Any, found: ChannelGroups, channels: Mapping[int, NDArray[np.float32]], way: Way
 ) -> Factors:
     """Factor of each group, at least 1, with which no activation gets a wider range."""
-    graph = tree.subgraphs[0]
-    most, is_alive = np.full(found.count, np.inf), np.zeros(found.count, bool)
-    for index, groups in found.groups.items():
-        if index not in channels:
-            most[groups] = 1.0
-            continue
-        peak = np.abs(channels[index].astype(np.float64)).max(axis=0) * _MARGIN
-        widest = float(peak.max(initial=0.0))
-        if index in found.limited:
-            widest = min(widest, _CEILING)
-        alive = peak > 1e-6 * widest
-        is_alive[groups[alive]] = True
-        np.minimum.at(most, groups[alive], widest / peak[alive])
-    most[~is_alive | (np.arange(found.count) == KEPT)] = 1.0
-    most = np.maximum(most, 1.0)
-    factors = most**strength
+    graph, most = tree.subgraphs[0], _room(tree, found, channels, way)
+    factors = most**way.strength
     is_depthwise = np.ones(found.count, bool)
     for layer in found.layers:
         if layer.is_depthwise or layer.source not in found.groups:
@@ -123,7 +168,41 @@ def choose_factors(
         even = np.sqrt(share / most[groups])
         np.maximum.at(factors, groups, most[groups] * even / max(even.max(), 1e-30))
     factors = np.where(is_depthwise, most, np.minimum(factors, most))
-    return np.asarray(np.clip(factors, 1.0, _MOST), np.float64)
+    return np.asarray(np.clip(factors, 1.0, _MOST_OPEN if way.is_open else _MOST), np.float64)
+
+
+def _room(
+    tree: Any, found: ChannelGroups, channels: Mapping[int, NDArray[np.float32]], way: Way
+) -> Factors:
+    """The largest factor of each group, at least 1."""
+    peaks = {
+        index: np.abs(channels[index].astype(np.float64)).max(axis=0) * _MARGIN
+        for index in found.groups
+        if index in channels
+    }
+    members = [(found.groups[index], index, peaks.get(index)) for index in found.groups]
+    for addend in found.addends:
+        values = flatbuffer.constant(tree, tree.subgraphs[0].tensors[addend.constant])
+        peak = np.abs(values.astype(np.float64)).reshape(-1, values.shape[-1]).max(axis=0)
+        members.append((found.groups[addend.result], addend.constant, peak))
+    highest = np.zeros(found.count)
+    for groups, _, peak in members:
+        if peak is not None:
+            np.maximum.at(highest, groups, peak)
+    most, is_alive = np.full(found.count, np.inf), np.zeros(found.count, bool)
+    for groups, index, peak in members:
+        if peak is None:
+            most[groups] = 1.0
+            continue
+        is_limited = index in found.limited
+        is_joined = way.is_open and not is_limited
+        largest: Factors = np.where(groups == KEPT, peak, highest[groups]) if is_joined else peak
+        widest = min(float(largest.max(initial=0.0)), _CEILING if is_limited else np.inf)
+        alive = np.greater(largest, 1e-6 * widest)
+        is_alive[groups[alive]] = True
+        np.minimum.at(most, groups[alive], widest / largest[alive])
+    most[~is_alive | (np.arange(found.count) == KEPT)] = 1.0
+    return np.asarray(np.maximum(most, 1.0), np.float64)
 
 
 def _shares(weights: NDArray[Any], channels: int) -> Factors:

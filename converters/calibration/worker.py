@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 
 from edgeq.children import sandbox
 from edgeq.children.framing import read_sample
+from edgeq.converters.calibration.channel_extremes import channel_extremes
 from edgeq.converters.calibration.channel_groups import find_groups
 from edgeq.converters.calibration.lstm_steps import LstmSteps, find_lstms
+from edgeq.converters.calibration.norm_scales import open_norms
 from edgeq.converters.calibration.saturation import needed, read_by_softmax
 from edgeq.converters.calibration.statistics import BINS, ExactSum, bin_numbers
 from edgeq.converters.rewrites.soundness import READABLE
@@ -34,7 +36,6 @@ _MAX_LANES = 4
 _MOST_BYTES = 1 << 30  # of tensors held by all lanes
 _MOST_COUNTED = 8192  # values of a tensor that a sample adds to its histogram
 _MOST_WAITING = 1 << 20  # values put aside for the histograms
-_LONG_ROW = 4096  # values
 
 Sample = tuple[int, list[NDArray[Any]]]
 
@@ -44,7 +45,8 @@ class Observer:
 
     Args:
         names: of the tensors.
-        channelwise: places of the tensors whose channels are watched one by one.
+        channelwise: place of each tensor whose channels are watched one by one, to their shape:
+            [C], or one that broadcasts to the tensor's.
         rowwise: places of the tensors that a softmax reads, see `saturation.needed`.
         has_histogram: keep histograms and sums too, not only extremes.
     """
@@ -52,13 +54,13 @@ class Observer:
     def __init__(
         self,
         names: Sequence[str],
-        channelwise: frozenset[int] = frozenset(),
+        channelwise: Mapping[int, tuple[int, ...]] | None = None,
         rowwise: frozenset[int] = frozenset(),
         *,
         has_histogram: bool = False,
     ):
         self.names, self._has_histogram = names, has_histogram
-        self._channelwise, self._rowwise = channelwise, rowwise
+        self._channelwise, self._rowwise = channelwise or {}, rowwise
         self.halves = np.empty((2, 2, len(names)), np.float32)
         self.halves[:, 0], self.halves[:, 1] = np.inf, -np.inf
         self.sums = ExactSum(len(names)), ExactSum(len(names))
@@ -79,7 +81,7 @@ class Observer:
         for place, (row, view) in enumerate(zip(edges, views, strict=True)):
             if view.size:
                 if place in self._channelwise:
-                    found = channel_extremes(view)
+                    found = channel_extremes(view, self._channelwise[place])
                     self._add_channels(place, found)
                     row[:] = found[0].min(), found[1].max()
                 else:
@@ -141,23 +143,6 @@ class Observer:
         for place, found in other.channels.items():
             self._add_channels(place, found)
         self._add_needed(np.arange(len(self.names)), *other.needed)
-
-
-def channel_extremes(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The smallest and the largest value of each channel, [2, channels].
-
-    Args:
-        values: [..., channels], not empty.
-    """
-    channels = values.shape[-1]
-    rows = values.size // channels
-    # Many short rows as fewer long ones: NumPy reduces these several times as fast.
-    most = max(1, _LONG_ROW // channels)
-    joined = next(count for count in range(min(most, rows), 0, -1) if rows % count == 0)
-    long = values.reshape(-1, joined * channels)
-    return np.stack([
-        reduce(reduce(long, axis=0).reshape(-1, channels), axis=0) for reduce in (np.min, np.max)
-    ])  # fmt: skip
 
 
 class Lane:
@@ -288,11 +273,18 @@ def run(path: Path, result: Path, samples: BinaryIO, keep: int, observe: str) ->
     watched = observable(tree) if observe != "nothing" else []
     fused = find_lstms(tree) if observe != "nothing" else []
     seen = [*watched, *(index for item in fused for index in item.inner)]
-    channelwise = rowwise = frozenset[int]()
+    channelwise: dict[int, tuple[int, ...]] = {}
+    rowwise = frozenset[int]()
     if observe == "all":
-        grouped = find_groups(tree).tensors
+        opened = flatbuffer.read(path)
+        open_norms(opened)
+        groups = find_groups(opened)
         read = read_by_softmax(tree)
-        channelwise = frozenset(place for place, index in enumerate(watched) if index in grouped)
+        channelwise = {
+            place: groups.groups[index].shape
+            for place, index in enumerate(watched)
+            if index in groups.tensors
+        }
         rowwise = frozenset(place for place, index in enumerate(watched) if index in read)
     content = expose(tree, watched) if watched else path.read_bytes()
     names = [flatbuffer.tensor_name(graph, index) for index in seen]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from edgeq.children.child import Child
+from edgeq.children.child import Child, time_limit_s
 from edgeq.children.framing import write_sample
 from edgeq.converters.calibration.calibrate import Inputs, batches
 from edgeq.errors import QuantizationError, UsageError
@@ -90,7 +90,8 @@ class Corrector:
             The flatbuffer, and what was done to each layer.
 
         Raises:
-            QuantizationError: the interpreter refused an operator or died.
+            QuantizationError: the interpreter refused an operator, died, or took longer than
+                `time_limit_s`.
         """
         names = ("quantized", "result", "report")
         paths = {name: self._folder / f"correct-{name}" for name in names}
@@ -102,17 +103,20 @@ class Corrector:
             "threads": self._threads,
             "rows": most_rows,
         }
-        child = self._child
+        child, limit_s = self._child, time_limit_s()
         with child.feeding() as stream:
             stream.write(json.dumps(job).encode() + b"\n")
             for arrays in batches(iter(samples), model.inputs):
-                write_sample(stream, [arrays[spec.name] for spec in model.inputs])
-        if child.wait() != 0:
-            last = child.last_line(f"it {child.ending}")
+                with child.limited(limit_s):
+                    write_sample(stream, [arrays[spec.name] for spec in model.inputs])
+        with child.limited(limit_s):
+            status = child.wait()
+        if status != 0:
+            last = child.last_line(f"it {child.ending}.")
             raise QuantizationError(
                 f"The quantized model cannot be corrected: {last}",
-                hint="Pass --corrections none to leave it as the quantizer made it.",
+                hint=child.hint("Pass --corrections none to leave it as the quantizer made it."),
                 details=child.log(),
             )
-        report = json.loads(paths["report"].read_text())
+        report = json.loads(paths["report"].read_text("utf-8"))
         return paths["result"].read_bytes(), tuple(LayerCorrection(**entry) for entry in report)

@@ -294,6 +294,6 @@ def main() -> None:
         )
         report = correct_tree(reference, made, job["corrections"])
         Path(job["result"]).write_bytes(flatbuffer.serialize(made))
-        Path(job["report"]).write_text(json.dumps(report))
+        Path(job["report"]).write_bytes(json.dumps(report).encode())
     except (RuntimeError, ValueError) as error:
         sys.exit(str(error).splitlines()[-1] if str(error) else repr(error))

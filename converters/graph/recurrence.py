@@ -3,12 +3,17 @@
 The steps of such a layer share one matrix of weights, and the product of a step depends on the
 product of the step before. A block of a transformer that is used several times does so, too, but on
 many rows at once; a step works on one row of each sample.
+
+A model may also compute one step only, with its states as inputs and outputs, which an application
+passes on. There, a gate multiplies the state that comes in, and its sum with others goes out.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from edgeq.converters.graph.ends import is_layer
@@ -34,6 +39,22 @@ def find_recurrent(tree: Any) -> frozenset[int]:
     return _Steps(tree).find()
 
 
+def find_passed_states(tree: Any) -> tuple[frozenset[int], frozenset[int]]:
+    """The inputs and outputs of a float model that hold states from call to call."""
+    found = _Steps(tree).passed_states()
+    inputs = frozenset(index for state in found for index in state.inputs)
+    return inputs, frozenset(index for state in found for index in state.outputs)
+
+
+@dataclass(frozen=True)
+class _PassedState:
+    """Tensors in which a state comes in and goes out, and the places of products in its gate."""
+
+    inputs: frozenset[int]
+    outputs: frozenset[int]
+    products: frozenset[int]
+
+
 class _Steps:
     """The main subgraph, with its operators by their places."""
 
@@ -54,6 +75,7 @@ class _Steps:
 
     def find(self) -> frozenset[int]:
         products = self._recurrent_products()
+        products |= {place for state in self.passed_states() for place in state.products}
         if not products:
             return frozenset()
         behind = self._walk(products, forward=True)
@@ -61,6 +83,58 @@ class _Steps:
         found = {*products, *(behind & before)}
         found |= self._tail(found)
         return frozenset(found | self._walk(found, forward=False))
+
+    def passed_states(self) -> list[_PassedState]:
+        """The states that a gate multiplies; a hidden state beside it only enters the gate."""
+        graph = self._tree.subgraphs[0]
+        direct = {index: self._rearranged(index) for index in self._floats(graph.inputs)}
+        found = []
+        for place, operator in enumerate(self._operators):
+            operands = self._floats(operator.inputs) if self._kinds[place] == "MUL" else []
+            for state in direct if len(operands) == 2 else ():
+                gates = [index for index in operands if index not in direct[state]]
+                if len(gates) == 1:
+                    found += self._passed(state, place, gates[0], direct)
+        return found
+
+    def _passed(
+        self, state: int, place: int, gate: int, direct: dict[int, set[int]]
+    ) -> list[_PassedState]:
+        """The state that a MUL at a place multiplies by a gate, if it is one."""
+        maker, shape = self._makers.get(gate), self._shape(state)
+        if maker is None:
+            return []
+        behind = self._walk({maker}, forward=False)
+        products = frozenset(p for p in behind if self._kinds[p] == _PRODUCT and self._is_step(p))
+        entering = {
+            index
+            for index, tensors in direct.items()
+            if self._shape(index) == shape
+            and any(self._operators[p].inputs[0] in tensors for p in products)
+        }
+        reached = self._tail({place}, _BEHIND | having("joins")) | {place}
+        made = {index for p in reached for index in self._floats(self._operators[p].outputs)}
+        outputs = frozenset(
+            index
+            for index in self._floats(self._tree.subgraphs[0].outputs)
+            if index in made and self._shape(index) == shape
+        )
+        if not entering or not outputs:
+            return []
+        return [_PassedState(frozenset({state, *entering}), outputs, products)]
+
+    def _rearranged(self, index: int) -> set[int]:
+        """A tensor, and those that hold its values or a part of them."""
+        found, waiting = {index}, [index]
+        while waiting:
+            for place in self._readers[waiting.pop()]:
+                if self._kinds[place] in _CUTTING:
+                    waiting += set(self._floats(self._operators[place].outputs)) - found
+                    found.update(waiting)
+        return found
+
+    def _shape(self, index: int) -> tuple[int, ...]:
+        return indices(self._tensors[index].shape)
 
     def _floats(self, touched: Any) -> list[int]:
         """The tensors among some that are computed, or given, and float32."""
@@ -126,13 +200,13 @@ class _Steps:
             self._makers[index] for index in self._floats(operator.inputs) if index in self._makers
         ]
 
-    def _tail(self, start: set[int]) -> set[int]:
+    def _tail(self, start: set[int], kinds: Collection[str] = _BEHIND) -> set[int]:
         """The operators behind the last product, which compute the last state."""
         found: set[int] = set()
         waiting = list(start)
         while waiting:
             for near in self._near(waiting.pop(), forward=True):
-                is_own = self._kinds[near] in _BEHIND and self._is_step(near)
+                is_own = self._kinds[near] in kinds and self._is_step(near)
                 if near not in found and near not in start and is_own:
                     found.add(near)
                     waiting.append(near)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.children.child import Child, warn_of
+from edgeq.children.child import Child, time_limit_s, warn_of
 from edgeq.converters.graph.marked_lstm import replace_markers
 from edgeq.converters.lowering.exported_shapes import (
     SOURCE_INPUTS_KEY,
@@ -27,7 +27,7 @@ from edgeq.converters.lowering.exported_shapes import (
     fix_shapes,
     store_inputs,
 )
-from edgeq.converters.lowering.framework_process import FrameworkProcess, time_limit_s
+from edgeq.converters.lowering.framework_process import FrameworkProcess
 from edgeq.converters.lowering.lower import Arrays, finish
 from edgeq.converters.safe_reading import onnx_file
 from edgeq.converters.safe_reading.torch_archive import refuse_code
@@ -69,7 +69,7 @@ FRAMEWORKS = {
         "torch",
         "PyTorch",
         "litert_torch",
-        "Install it with: pip install 'edgeq[torch]', here or for another Python, which "
+        'Install it with: pip install "edgeq[torch]", here or for another Python, which '
         "--torch-python names.",
     ),
     "onnx": Framework(
@@ -78,7 +78,7 @@ FRAMEWORKS = {
         "onnx2tf",
         # Its pins exclude those of litert-torch, and Python before 3.12.
         "Give it a separate environment: python3.12 -m venv onnx-env && onnx-env/bin/pip "
-        "install 'edgeq[onnx]', and pass --onnx-python onnx-env/bin/python.",
+        'install "edgeq[onnx]", and pass --onnx-python onnx-env/bin/python.',
     ),
 }
 
@@ -300,7 +300,7 @@ class ExportedReader:
             raise _missing(
                 self._framework,
                 f"{self._python} does not have ({error.message})",
-                f"Install it with: {self._python} -m pip install 'edgeq[{self.kind}]'",
+                f'Install it with: {self._python} -m pip install "edgeq[{self.kind}]"',
             ) from error
         warn_of(read["gaps"])
         return dict(read)

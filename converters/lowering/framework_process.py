@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import os
 import shutil
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from edgeq import errors
-from edgeq.children.child import Child
+from edgeq.children.child import Child, time_limit_s
 from edgeq.children.serving import NO_MESSAGE
-from edgeq.errors import EdgeqError, MissingExtraError, QuantizationError, UsageError
+from edgeq.errors import EdgeqError, MissingExtraError, QuantizationError
 from edgeq.files import scratch
 
 _LOG_TAIL_BYTES = 8192
@@ -27,8 +25,6 @@ _ENVIRONMENT = {
     "TF_ENABLE_ONEDNN_OPTS": "0",
 }
 
-_VARIABLE = "EDGEQ_TIME_LIMIT_S"
-
 _Self = TypeVar("_Self", bound="FrameworkProcess")
 
 
@@ -37,7 +33,7 @@ class FrameworkProcess:
 
     Args:
         name: of the framework in messages, e.g. "TensorFlow".
-        target: see `Child`; the descriptor for replies is added as the last argument.
+        target: see `Child`, which adds the descriptor for replies as the last argument.
         environment: variables added to ours.
         verbose: pass the libraries' own output on to our stderr.
         python: interpreter, this one by default.
@@ -58,21 +54,16 @@ class FrameworkProcess:
         self._name = name
         with contextlib.ExitStack() as ends:
             self._folder = ends.enter_context(scratch.folder())
-            replies, child_end = os.pipe()
-            self._replies = ends.enter_context(os.fdopen(replies, encoding="utf-8"))
-            try:
-                self._child = Child(
-                    [*target, str(child_end)],
-                    folders=[self._folder],
-                    late=True,
-                    python=python,
-                    environment=environment,
-                    pass_fds=(child_end,),
-                    feed=True,
-                    output="shown" if verbose else "log",
-                )
-            finally:
-                os.close(child_end)
+            self._child = Child(
+                target,
+                folders=[self._folder],
+                late=True,
+                python=python,
+                environment=environment,
+                replies=True,
+                feed=True,
+                output="shown" if verbose else "log",
+            )
             # Nothing that it still does is needed; a kill is faster than a framework's exit.
             ends.callback(self._child.close)
             self._ends = ends.pop_all()
@@ -100,13 +91,12 @@ class FrameworkProcess:
             arguments["out"] = str(made)
         with self._child.limited(time_limit_s()):
             self._child.send(json.dumps({"call": name, "arguments": arguments}))
-            line = self._replies.readline()
+            line = next(self._child.lines(), "")
         if not line:
             self._child.wait()
-            more = f"Set {_VARIABLE} to allow more, or run" if self._child.is_late else "Run"
             raise QuantizationError(
                 f"{self._name} {self._child.ending} during {name!r}.",
-                hint=f"{more} again with -v to see its own output.",
+                hint=self._child.hint("Run again with -v to see its own output."),
                 details=self._child.log(_LOG_TAIL_BYTES),
             )
         reply = json.loads(line)
@@ -129,25 +119,6 @@ def _explain(plain: Mapping[str, Any], log: str) -> EdgeqError:
     return kind(message, hint=plain["hint"], details="\n".join(details))
 
 
-def time_limit_s() -> float:
-    """The most seconds that a framework may take for a call, from the environment.
-
-    Raises:
-        UsageError: it is not a number above 0.
-    """
-    text = os.environ.get(_VARIABLE, "1800")
-    try:
-        limit_s = float(text)
-    except ValueError:
-        limit_s = 0.0
-    if not 0 < limit_s < threading.TIMEOUT_MAX:
-        raise UsageError(
-            f"{_VARIABLE} is {text!r}, not a number of seconds above 0.",
-            hint=f"Set it like {_VARIABLE}=3600.",
-        )
-    return limit_s
-
-
 def has_tensorflow() -> bool:
     """Whether TensorFlow is installed in this environment; it is not imported."""
     return importlib.util.find_spec("tensorflow") is not None
@@ -167,7 +138,7 @@ class TensorFlowProcess(FrameworkProcess):
         if not has_tensorflow():
             raise MissingExtraError(
                 "Converting needs TensorFlow, which is not installed here.",
-                hint="Install it with: pip install 'edgeq[convert]'",
+                hint='Install it with: pip install "edgeq[convert]"',
             )
         target = ["edgeq.converters.lowering.tensorflow_child"]
         super().__init__("TensorFlow", target, _ENVIRONMENT, verbose=verbose)

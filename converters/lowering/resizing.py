@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeq.children.child import Child
-from edgeq.converters.lowering.framework_process import time_limit_s
+from edgeq.children.child import Child, time_limit_s
 from edgeq.converters.lowering.lower import check_shapes
 from edgeq.errors import LoweringError, UsageError
 from edgeq.files import scratch, storage
@@ -82,9 +81,10 @@ def resize(source: Path, shapes: Sequence[Sequence[int]], target: Path) -> None:
                 raise LoweringError(
                     f"The model cannot be run with inputs of the shapes {listed}: "
                     f"{child.last_line(f'the interpreter {child.ending}')}",
+                    hint=child.hint(None),
                     details=child.log(),
                 )
-        found = json.loads(result.read_text())
+        found = json.loads(result.read_text("utf-8"))
     tree = flatbuffer.read(source)
     for index, tensor in enumerate(tree.subgraphs[0].tensors):
         if not flatbuffer.is_constant(tree, tensor) and str(index) in found:

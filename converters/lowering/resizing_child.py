@@ -35,4 +35,4 @@ def main() -> None:
     except (RuntimeError, ValueError) as error:
         sys.exit(str(error).splitlines()[-1] if str(error) else repr(error))
     found = {item["index"]: item["shape"].tolist() for item in interpreter.get_tensor_details()}
-    Path(result).write_text(json.dumps(found))
+    Path(result).write_bytes(json.dumps(found).encode())

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgeq.children.framing import read_sample, write_sample
 from edgeq.converters.lowering import frameworks, tensorflow_lowering, tflite_quantizer
 from edgeq.converters.tracing import wrapping
+from edgeq.converters.tracing.lstm_layers import refuse_states
 from edgeq.values import TensorSpec
 
 
@@ -35,6 +36,7 @@ class Session:
         if options.get("custom_objects"):
             sys.path.append(str(Path.cwd()))  # they live in the user's folder
         self.loaded = frameworks.load(Path(path), kind, **options)
+        refuse_states(self.loaded.layers, Path(path))
         return {
             "framework": self.loaded.framework,
             "inputs": [[s.name, s.shape, s.dtype] for s in self.loaded.inputs],

@@ -24,7 +24,7 @@ Tensors = tuple[int, ...]
 _MOST_LISTED = 5  # operators named in one sentence
 
 
-def certify(model: Path | ModelFile) -> Certificate:
+def certify(model: str | Path | ModelFile) -> Certificate:
     """Read a `.tflite` back and state what it is.
 
     Raises:

@@ -14,13 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.calibration.channel_groups import (
-    KEPT,
-    ChannelGroups,
-    Groups,
-    Layer,
-    find_groups,
-)
+from edgeq.converters.calibration.channel_groups import find_groups
+from edgeq.converters.calibration.grouped_channels import KEPT, ChannelGroups, Groups, Layer
 from edgeq.converters.graph.dequantized import dequantize_constant
 
 Factors = NDArray[np.float64]
@@ -50,6 +45,16 @@ def find_equalized(
     ends = {layer.position: _ends(found, layer, weights[layer.position][0]) for layer in layers}
     factors, is_known = np.ones(found.count), np.zeros(found.count, bool)
     is_known[KEPT] = True
+    for addend in found.addends:
+        if addend.is_table and addend.position in matches:
+            groups = found.groups[addend.result]
+            factors[groups] = _ratios(
+                *(
+                    _constant(tree, place, addend.slot).reshape(-1, len(groups)).T
+                    for tree, place in ((real, addend.position), (made, matches[addend.position]))
+                )
+            )
+            is_known[groups] = True
     for layer in layers:
         source, result = ends[layer.position]
         given = _produced(layer, weights[layer.position], factors[source])
@@ -80,8 +85,8 @@ def _ends(found: ChannelGroups, layer: Layer, weights: Factors) -> tuple[Groups,
     read, made = found.groups.get(layer.source, kept), found.groups.get(layer.result, kept)
     width, channels = weights.shape[layer.input_axis], weights.shape[layer.channel_axis]
     return (
-        kept if width % len(read) else read,
-        made if len(made) == channels else np.full(channels, KEPT),
+        kept if read.ndim > 1 or width % len(read) else read,
+        made if made.shape == (channels,) else np.full(channels, KEPT),
     )
 
 
@@ -89,7 +94,13 @@ def _produced(layer: Layer, weights: tuple[Factors, Factors], taken: Factors) ->
     """Factor of each output channel between the weights of two layers, by least squares."""
     own, other = weights[0], _undone(layer, weights[1], taken)
     axis = layer.channel_axis
-    own, other = (np.moveaxis(item, axis, 0).reshape(item.shape[axis], -1) for item in (own, other))
+    return _ratios(
+        *(np.moveaxis(item, axis, 0).reshape(item.shape[axis], -1) for item in (own, other))
+    )
+
+
+def _ratios(own: Factors, other: Factors) -> Factors:
+    """Factor between the rows of two matrices, by least squares; 1 without a positive one."""
     energy = np.sum(own**2, axis=1)
     factors = np.sum(own * other, axis=1) / np.where(energy > 0, energy, 1.0)
     return np.where((energy > 0) & (factors > 0), factors, 1.0)
@@ -128,6 +139,11 @@ def _is_equalized(factors: Factors) -> bool:
 
 def _weights(tree: Any, layer: Layer, position: int) -> Factors:
     """The weights of a layer, which may be elsewhere in the other model."""
+    return _constant(tree, position, layer.weights)
+
+
+def _constant(tree: Any, position: int, slot: int) -> Factors:
+    """A constant that an operator reads, in real values."""
     graph = tree.subgraphs[0]
-    tensor = graph.tensors[graph.operators[position].inputs[layer.weights]]
+    tensor = graph.tensors[graph.operators[position].inputs[slot]]
     return dequantize_constant(tree, graph, tensor).astype(np.float64)

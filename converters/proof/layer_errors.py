@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgeq.accuracy.columns import find_columns
 from edgeq.accuracy.parts import PartMeter
 from edgeq.converters.calibration.logits import expose_logits
+from edgeq.converters.calibration.norm_scales import open_norms
 from edgeq.converters.calibration.saturation import Limit, find_limits, needed_rows, read_by_softmax
 from edgeq.converters.graph.dequantized import float_twin
 from edgeq.converters.graph.matching import match_operators
@@ -93,6 +94,7 @@ class Pair:
         names: Mapping[str, str] | None = None,
         threads: int = 1,
     ):
+        real = _with_norm_scales(real, made)
         self.tree = flatbuffer.parse(expose_logits(real), "the float model")
         # In FP16 and weight-only files, weights are the results of DEQUANTIZE operators.
         self.made = flatbuffer.parse(expose_logits(float_twin(made)), "the quantized model")
@@ -249,6 +251,8 @@ class Pair:
     def _factors(self, index: int, values: Array) -> Array:
         """The factor of each entry of the last axis: the channels, perhaps once per position."""
         factors = self._units[index]
+        if factors.ndim > 1:
+            return factors
         return np.tile(factors, values.shape[-1] // len(factors))
 
     def _is_quantized(self, twin: int) -> bool:
@@ -260,6 +264,13 @@ class Pair:
             for i in touched
             if i >= 0
         )
+
+
+def _with_norm_scales(real: bytes, made: bytes) -> bytes:
+    """The float model with the operators around normalizations that a quantized one has."""
+    tree, other = (flatbuffer.parse(item, "the model") for item in (real, made))
+    names = {flatbuffer.text(tensor.name) for tensor in other.subgraphs[0].tensors}
+    return flatbuffer.serialize(tree) if open_norms(tree, names) else real
 
 
 def measure_effects(

@@ -17,7 +17,7 @@ value are 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -174,9 +174,38 @@ def find_inner(editor: Editor) -> Inner:
 
 def find_written(editor: Editor) -> Inner:
     """The operators of normalizations as `rewrite_normalizations` writes them."""
-    operators: list[Any] = []
-    roots: dict[int, int] = {}
-    unities: dict[int, tuple[float, float]] = {}
+    found = list(each_written(editor))
+    roots = {index: item.energy for item in found for index in item.roots}
+    ones = {index: span for item in found for index, span in item.unities.items()}
+    operators = [operator for item in found for operator in item.operators]
+    return Inner(_places(editor, operators), roots, ones)
+
+
+@dataclass(frozen=True)
+class Written:
+    """One normalization as `rewrite_normalizations` writes it.
+
+    Attributes:
+        source: the tensor that it normalizes.
+        scaling: the MUL that makes the normalized tensor, before gamma and beta.
+        is_prescaled: whether a MUL by a constant for each channel comes first.
+        has_gamma: whether a MUL by constants follows.
+        operators: all of them.
+        energy, roots, unities: see `Inner`.
+    """
+
+    source: int
+    scaling: Any
+    is_prescaled: bool
+    has_gamma: bool
+    operators: tuple[Any, ...]
+    energy: int
+    roots: tuple[int, ...]
+    unities: Mapping[int, tuple[float, float]]
+
+
+def each_written(editor: Editor) -> Iterator[Written]:
+    """The normalizations as `rewrite_normalizations` writes them, in execution order."""
     for second in editor.of_kind("RSQRT"):
         (unity,), (correction,) = editor.inputs(second), editor.outputs(second)
         part, root = _factors(editor, unity)
@@ -190,11 +219,31 @@ def find_written(editor: Editor) -> Inner:
         if editor.kind(scaling) != "MUL":
             continue
         centred, _ = editor.inputs(scaling)
-        operators += operators_between(editor, centred, factor) or []
-        operators += [*_centring(editor, centred), scaling, *_affine(editor, scaling)]
-        roots |= {root: energy, factor: energy}
-        unities |= {unity: (0.0, 2.0), correction: (0.0, 4.0)}
-    return Inner(_places(editor, operators), roots, unities)
+        centring, affine = _centring(editor, centred), _affine(editor, scaling)
+        inside = [*(operators_between(editor, centred, factor) or []), *centring, scaling, *affine]
+        source = editor.inputs(centring[-1])[0] if centring else centred
+        before = _scaling_before(editor, source, inside)
+        yield Written(
+            source=editor.inputs(before)[0] if before else source,
+            scaling=scaling,
+            is_prescaled=before is not None,
+            has_gamma=any(editor.kind(operator) == "MUL" for operator in affine),
+            operators=(*([before] if before else []), *inside),
+            energy=energy,
+            roots=(root, factor),
+            unities={unity: (0.0, 2.0), correction: (0.0, 4.0)},
+        )
+
+
+def _scaling_before(editor: Editor, source: int, inside: Sequence[Any]) -> Any | None:
+    """The MUL by a constant for each channel that makes what only a normalization reads."""
+    operator, own = editor.producer(source), {id(item) for item in inside}
+    if editor.kind(operator) != "MUL" or source in editor.model_outputs:
+        return None
+    values, shape = editor.value(editor.inputs(operator)[1]), editor.shape(source)
+    is_vector = values is not None and shape and values.size == values.shape[-1] == shape[-1]
+    is_own = all(id(reader) in own for reader in editor.readers(source))
+    return operator if is_vector and is_own else None
 
 
 def _places(editor: Editor, operators: Sequence[Any]) -> frozenset[int]:

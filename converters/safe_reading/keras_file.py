@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeq import host
 from edgeq.converters.safe_reading import archives, keras_config, plain_json
 from edgeq.converters.safe_reading.findings import Finding, refusal
 from edgeq.errors import SourceError
@@ -110,7 +111,7 @@ def prepare(file: KerasFile, folder: Path, change: Callable[[Any], Any] | None =
         return name
     if file.path.suffix == name.suffix:
         return file.path
-    name.symlink_to(file.path.absolute())
+    host.copy_or_link(file.path, name)
     return name
 
 

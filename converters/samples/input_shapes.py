@@ -116,15 +116,16 @@ def _shape_error(
     wanted, swap = sample_shape(spec), None
     if len(shape) == len(wanted) == 3:
         if wanted[2] < min(wanted[:2]) and shape == (wanted[2], *wanted[:2]):
-            swap = ("last", "first", "x.transpose(0, 2, 3, 1).", "")
+            swap = ("last", "first", "(0, 2, 3, 1)", "(1, 2, 0)", "")
         elif wanted[0] < min(wanted[1:]) and shape == (*wanted[1:], wanted[0]):
-            swap = ("first", "last", "x.transpose(0, 3, 1, 2).", f" {CHANNELS_LAST_HINT}")
+            swap = ("first", "last", "(0, 3, 1, 2)", "(2, 0, 1)", f" {CHANNELS_LAST_HINT}")
     takes = f"Input {spec.name!r} takes {show_shape(wanted)}"
     holds = f"{where} is {show_shape(shape)}"
     if swap is not None:
         return DataError(
             f"{takes} (channels {swap[0]}), but {holds} (channels {swap[1]}).",
-            hint=f"Store the samples as {swap[2]}{swap[3]}",
+            hint=f"Store the samples as x.transpose{swap[2]}, or one PyTorch sample as "
+            f"x.permute{swap[3]}.{swap[4]}",
         )
     hint = None
     if is_pixels:

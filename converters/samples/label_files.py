@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,14 +28,16 @@ from PIL import Image
 
 from edgeq.converters.samples.csv_files import read_label_table
 from edgeq.converters.samples.data_file import DataFile, unreadable
-from edgeq.converters.samples.image_folders import IMAGE_SUFFIXES, ImageSource, decode_mask
+from edgeq.converters.samples.folders import FolderSource
+from edgeq.converters.samples.image_files import IMAGE_SUFFIXES, decode_mask
 from edgeq.converters.samples.input_shapes import Array, image_shape, quote
 from edgeq.converters.samples.preprocessing import find_letterbox
-from edgeq.converters.samples.sources import Row, Source, plain_label, require_labels
+from edgeq.converters.samples.relabelled import Labels, Relabelled
+from edgeq.converters.samples.sources import Source, plain_label, require_labels
 from edgeq.errors import DataError, UsageError
 from edgeq.files.reading import read_file
 from edgeq.issues import make_issue
-from edgeq.values import Issue, Preprocessing, TensorSpec
+from edgeq.values import Preprocessing, TensorSpec
 
 _MOST_BYTES = 1_000_000_000
 _MOST_BOXES = 10_000
@@ -59,61 +61,6 @@ class LabelledData:
 
     data: Any
     labels: str | Path
-
-
-@dataclass(frozen=True)
-class _Labels:
-    """Labels by position.
-
-    Attributes:
-        of: the label of a sample.
-        sha256: digest of the files.
-        class_names: empty when labels are plain numbers.
-        fit: puts the label of an image into a letterboxed input, by the image's shape; None for
-            labels that have no place in it.
-    """
-
-    of: Callable[[int], Any]
-    sha256: bytes
-    class_names: tuple[str, ...] = ()
-    issues: tuple[Issue, ...] = ()
-    fit: Callable[[Array, Sequence[int]], Array] | None = None
-
-
-class Relabelled(Source):
-    """A source with other labels than its own.
-
-    Args:
-        source: of the samples.
-        labels: of its samples.
-        name: names both.
-    """
-
-    def __init__(self, source: Source, labels: _Labels, name: str):
-        super().__init__(
-            name=name, kind=source.kind, count=source.count, has_labels=True,
-            class_names=labels.class_names,
-        )  # fmt: skip
-        self._source, self._labels = source, labels
-
-    @property
-    def issues(self) -> tuple[Issue, ...]:
-        """Doubts about samples and labels."""
-        return (*self._source.issues, *self._labels.issues)
-
-    def digest(self) -> str:
-        """SHA-256 of the samples' digest and the labels'."""
-        digest = hashlib.sha256(bytes.fromhex(self._source.digest()))
-        digest.update(self._labels.sha256)
-        return digest.hexdigest()
-
-    def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
-        """Rows in order, see `Source.read`."""
-        for row in self._source.read(indices):
-            label, fit = self._labels.of(row.index), self._labels.fit
-            if fit is not None:
-                label = fit(label, next(iter(row.inputs.values())).shape)
-            yield replace(row, label=label)
 
 
 def relabel(
@@ -142,7 +89,7 @@ def relabel(
         raise DataError(f"{name} is not a kind of labels that edgeq reads.", hint=_KNOWN)
     if suffix == ".npy" and not path.is_dir():
         found = _read_array(path, name, source)
-    elif not isinstance(source, ImageSource):
+    elif not isinstance(source, FolderSource):
         raise UsageError(
             f"{name} labels images by their names, and {source.name} is not a folder of images.",
             hint="Store labels as y in the .npz, as a label column, or in an .npy file.",
@@ -159,7 +106,7 @@ def relabel(
 # ---------------------------------------------------------------- arrays and tables
 
 
-def _read_array(path: Path, name: str, source: Source) -> _Labels:
+def _read_array(path: Path, name: str, source: Source) -> Labels:
     file = DataFile(path, name)  # refuses pipes and devices
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -171,20 +118,20 @@ def _read_array(path: Path, name: str, source: Source) -> _Labels:
         raise DataError(
             f"{name} holds texts.", hint="Store numbers: class i of the model is label i."
         )
-    return _Labels(lambda index: plain_label(array[index]), bytes.fromhex(file.digest()))
+    return Labels(lambda index: plain_label(array[index]), bytes.fromhex(file.digest()))
 
 
-def _read_table(path: Path, name: str, source: ImageSource) -> _Labels:
+def _read_table(path: Path, name: str, source: FolderSource) -> Labels:
     digest = bytes.fromhex(DataFile(path, name).digest())
     by_file, class_names = read_label_table(path, name)
     rows = [by_file[file] for file in _match([*by_file], source, name)]
-    return _Labels(rows.__getitem__, digest, class_names)
+    return Labels(rows.__getitem__, digest, class_names)
 
 
 # ---------------------------------------------------------------- boxes
 
 
-def _read_coco(path: Path, name: str, source: ImageSource, size: tuple[int, int] | None) -> _Labels:
+def _read_coco(path: Path, name: str, source: FolderSource, size: tuple[int, int] | None) -> Labels:
     content = _read(path, name)
     try:
         document = json.loads(content)
@@ -210,7 +157,7 @@ def _read_coco(path: Path, name: str, source: ImageSource, size: tuple[int, int]
     names = tuple(categories[kind] for kind in classes)
     shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
     order = f"The categories of {name} became classes 0 to {len(names) - 1} by their ids: {shown}."
-    return _Labels(
+    return Labels(
         _pad([boxes[file] for file in _match([*boxes], source, name)], name),
         hashlib.sha256(content).digest(), names, (make_issue("data.class_names", order),),
         _box_fitter(size),
@@ -220,10 +167,10 @@ def _read_coco(path: Path, name: str, source: ImageSource, size: tuple[int, int]
 def _read_folder(
     path: Path,
     name: str,
-    source: ImageSource,
+    source: FolderSource,
     inputs: Sequence[TensorSpec],
     size: tuple[int, int] | None,
-) -> _Labels:
+) -> Labels:
     """A folder of YOLO text files or of masks."""
     files = sorted(
         PurePosixPath(file.relative_to(path))
@@ -241,8 +188,8 @@ def _read_folder(
 
 
 def _read_yolo(
-    path: Path, name: str, texts: Sequence[PurePosixPath], source: ImageSource
-) -> _Labels:
+    path: Path, name: str, texts: Sequence[PurePosixPath], source: FolderSource
+) -> Labels:
     by_stem = _by_stem(texts, name)
     found: list[list[Box]] = []
     digest = hashlib.sha256()
@@ -259,7 +206,7 @@ def _read_yolo(
             f"No image of {source.name} has a label in {name}, e.g. {source.files[0]}.",
             hint="A text file has the name of its image, with .txt.",
         )
-    return _Labels(_pad(found, name), digest.digest())
+    return Labels(_pad(found, name), digest.digest())
 
 
 def _parse_yolo(content: bytes, where: str) -> list[Box]:
@@ -318,10 +265,10 @@ def _read_masks(
     path: Path,
     name: str,
     masks: Sequence[PurePosixPath],
-    source: ImageSource,
+    source: FolderSource,
     inputs: Sequence[TensorSpec],
     size: tuple[int, int] | None,
-) -> _Labels:
+) -> Labels:
     by_stem = _by_stem(masks, name)
     files = []
     digest = hashlib.sha256()
@@ -350,7 +297,7 @@ def _read_masks(
         whole[top : top + height, left : left + width] = np.asarray(picture)
         return whole
 
-    return _Labels(read, digest.digest(), fit=None if size is None else fit)
+    return Labels(read, digest.digest(), fit=None if size is None else fit)
 
 
 # ---------------------------------------------------------------- files and their names
@@ -363,7 +310,7 @@ def _read(path: Path, name: str) -> bytes:
         raise unreadable(name, error) from error
 
 
-def _match(labelled: Sequence[str], source: ImageSource, name: str) -> list[str]:
+def _match(labelled: Sequence[str], source: FolderSource, name: str) -> list[str]:
     """Find the label of each image: by its path in the folder, or by its file name."""
     known = set(labelled)
     by_name: dict[str, str | None] = {}

@@ -268,9 +268,9 @@ def _lint_scale(hint: InputHints, spec: TensorSpec, tally: _Tally) -> list[Issue
     is_image = sample_dtype(spec).kind == "f" and image_shape(spec) is not None
     if is_image and tally.is_integral and tally.low >= 0 and 64 <= tally.high <= 255:
         message = (
-            f"Input {hint.name!r} is fed raw integers from {tally.low:g} to {tally.high:g} and the "
-            "model does not begin by rescaling them; declare the preprocessing it was trained "
-            "with, if there was any."
+            f"Input {hint.name!r} is fed raw integers from {tally.low:g} to {tally.high:g}, and "
+            "the model does not begin by rescaling them. If it was trained with others, declare "
+            "its preprocessing, such as --preprocess scale=1/255."
         )
         issues.append(make_issue("data.not_normalized", message))
     return issues

@@ -7,6 +7,7 @@ file, or from the archive's members, compressed or not.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zipfile
@@ -23,7 +24,6 @@ from edgeq.converters.samples.data_file import DataFile, unreadable
 from edgeq.converters.samples.input_shapes import Array, quote
 from edgeq.converters.samples.sources import (
     MAX_LABEL_BYTES,
-    MAX_SAMPLE_BYTES,
     FileSource,
     Row,
     code_texts,
@@ -33,10 +33,11 @@ from edgeq.converters.samples.sources import (
     read_text,
     require_labels,
     require_one_input,
+    require_size,
 )
 from edgeq.errors import DataError
-from edgeq.files.npy import Header, read_exactly, read_header
-from edgeq.values import TensorSpec
+from edgeq.files.npy import Header, read_exactly, read_header, read_values
+from edgeq.values import Issue, Preprocessing, TensorSpec
 
 _PIECE_BYTES = 1 << 20
 _BLOCK_BYTES = 64 << 20  # rows of a column-major array that are gathered at a time
@@ -238,13 +239,7 @@ def _require_samples(column: _Column) -> None:
             f"The samples in {where} hold no values: their shape is {header.shape[1:]}.",
             hint="Store one array of all samples, whose first dimension counts them.",
         )
-    size = header.row_values * max(header.dtype.itemsize, 4)
-    if size > MAX_SAMPLE_BYTES:
-        raise DataError(
-            f"Each sample in {where} takes {size:,} bytes of memory; edgeq takes at most "
-            f"{MAX_SAMPLE_BYTES:,}.",
-            hint="Make the samples smaller beforehand, e.g. resize images.",
-        )
+    require_size(header.row_values, header.dtype.itemsize, f"Each sample in {where}")
 
 
 def _require_labels(column: _Column, count: int, name: str) -> None:
@@ -258,6 +253,36 @@ def _require_labels(column: _Column, count: int, name: str) -> None:
             f"{MAX_LABEL_BYTES:,}.",
             hint="Store class indices, or masks of a smaller dtype.",
         )
+
+
+class ArrayDecoder:
+    """Reads the `.npy` files of a folder, one sample in each.
+
+    Args:
+        spec: of the input, which `fit` checks.
+        preprocessing: of the input, or None.
+    """
+
+    def __init__(self, spec: TensorSpec, preprocessing: Preprocessing | None):
+        pass
+
+    def issues(self, name: str) -> Iterator[Issue]:
+        """No doubts."""
+        return iter(())
+
+    def decode(self, content: bytes, file: str, name: str) -> Array:
+        """Return the array in a file.
+
+        Raises:
+            DataError: it is damaged, or its values are not numbers.
+        """
+        where = f"Array {file} of {name}"
+        with _readable(where):
+            array = read_values(io.BytesIO(content), where, len(content))
+        if array.dtype.kind not in "fiub":
+            raise DataError(f"{where} holds {array.dtype} values.", hint="Store numbers.")
+        require_size(array.size, array.itemsize, where)
+        return _read_only(array)
 
 
 # ---------------------------------------------------------------- rows

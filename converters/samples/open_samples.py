@@ -7,41 +7,28 @@ for sample in samples.iterate(choose(samples, 200, seed=0)): ...
 from __future__ import annotations
 
 import heapq
-import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeq.converters.samples.csv_files import open_table
-from edgeq.converters.samples.generators import FunctionSource, is_function_reference, open_function
-from edgeq.converters.samples.image_folders import open_images
-from edgeq.converters.samples.input_shapes import Array, fit, quote, show_shape
-from edgeq.converters.samples.label_files import LabelledData, relabel
-from edgeq.converters.samples.numpy_files import open_npy, open_npz
+from edgeq.converters.samples.front_end import transform
+from edgeq.converters.samples.input_shapes import Array, fit, show_shape
+from edgeq.converters.samples.open_source import SourceLike, open_source
 from edgeq.converters.samples.preprocessing import (
     apply,
     find_preprocessing,
     parse_preprocessing,
 )
-from edgeq.converters.samples.sources import Row, Source, open_arrays
+from edgeq.converters.samples.references import is_function_reference
+from edgeq.converters.samples.sources import Row, Source
 from edgeq.errors import DataError
 from edgeq.escaping import printable
 from edgeq.issues import make_issue
 from edgeq.values import DataRef, Issue, Preprocessing, TensorSpec
-
-SourceLike = str | Path | Mapping[str, Array] | Array | LabelledData | Callable[[], Any]
-
-_FILE_OPENERS: dict[str, Callable[[Path, Sequence[TensorSpec], str], Source]] = {
-    ".csv": open_table,
-    ".npy": open_npy,
-    ".npz": open_npz,
-}
-_KNOWN_SOURCES = "Known: .npz, .npy and .csv files, a folder of images, package.module:function."
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +66,8 @@ class Samples:
 
     @property
     def ref(self) -> DataRef:
-        """The data as a value; for a function, the digest covers the samples consumed so far."""
-        if self._digest is None or self.is_function:
+        """The data as a value; the digest of a Python object covers the samples read so far."""
+        if self._digest is None or self._source.origin is not None:
             self._digest = self._source.digest()
         return DataRef(
             source=self._source.name,
@@ -91,16 +78,12 @@ class Samples:
             preprocessing=self._preprocessing,
             # A folder's name may be invalid text, which a record cannot hold.
             class_names=tuple(map(printable, self.class_names)),
+            samples_sha256=self._source.digest_of_samples(),
         )
 
     @property
-    def is_function(self) -> bool:
-        """Whether samples come from a function, whose count is known only after a whole pass."""
-        return self._source.kind == "function"
-
-    @property
     def count(self) -> int | None:
-        """Number of samples; None for a function that has not been read to its end."""
+        """Number of samples; None for an object that has not been read to its end."""
         return self._source.count
 
     @property
@@ -146,15 +129,31 @@ class Samples:
             _check_indices(indices, self.count, self._source.name)
 
     def iterate_raw(self, indices: Sequence[int]) -> Iterator[dict[str, Array]]:
-        """Samples as the source holds them, before preprocessing; arguments as of `iterate`."""
+        """Samples as an app gives them, before preprocessing; arguments as of `iterate`.
+
+        Of a sound, these are the features that its front end computes.
+        """
         for row in self._source.read(indices):
-            yield {spec.name: row.inputs[spec.name] for spec in self._inputs}
+            yield {spec.name: self._raw(row, spec) for spec in self._inputs}
+
+    def _raw(self, row: Row, spec: TensorSpec) -> Array:
+        declared = find_preprocessing(self._preprocessing, spec.name)
+        if declared is None or declared.sound is None:
+            return row.inputs[spec.name]
+        return transform(declared.sound, row.inputs[spec.name], row.where)
+
+    def is_same_as(self, other: Samples) -> bool:
+        """Whether two data sets have the same samples, whatever labels are beside them."""
+        ours, theirs = self._source, other._source
+        if is_function_reference(ours.name) and ours.name == theirs.name:
+            return True
+        if ours.origin is not None or theirs.origin is not None:
+            return ours.origin is theirs.origin
+        return self.ref.has_samples_of(other.ref)
 
     def count_up_to(self, limit: int) -> int:
-        """Number of samples, at most `limit`; a function of unknown length runs that far."""
-        if self.count is not None:
-            return min(self.count, limit)
-        return sum(1 for _ in zip(range(limit), self._source.read(None), strict=False))
+        """Number of samples, at most `limit`; an object of unknown length is read that far."""
+        return self._source.settle(limit)
 
     def _prepare(self, row: Row, spec: TensorSpec) -> Array:
         raw = row.inputs[spec.name]
@@ -162,7 +161,7 @@ class Samples:
         array = raw if declared is None else apply(declared, raw, row.where)
         is_pixels = raw.dtype == np.uint8 and raw.ndim in (2, 3)
         fitted = fit(array, spec, row.where, is_pixels)
-        if fitted.shape != array.shape and self._source.kind != "images":
+        if fitted.shape != array.shape and self._source.kind not in ("images", "sounds"):
             self._reshaped.setdefault(
                 spec.name,
                 f"Samples for input {spec.name!r} are {show_shape(array.shape)} and were taken as "
@@ -177,17 +176,19 @@ def open_samples(
     """Open a data set and check that its first sample fits the model.
 
     Args:
-        source: an `.npz`, `.npy` or `.csv` file, a folder of images, "package.module:function",
-            or from Python a dict of arrays by input name (labels as "y"), one array of samples,
-            a function that yields samples or (sample, label) pairs, or one of these with labels
-            from elsewhere (`LabelledData`).
+        source: an `.npz`, `.npy` or `.csv` file, a folder of images, `.npy` or `.wav` files,
+            "package.module:function", or from Python: a dict of arrays by input name (labels as
+            "y"), one array of samples, (x, y) arrays; a list, a generator, a data set or loader of
+            TensorFlow, PyTorch, Hugging Face or Keras, of single samples or batches as `elements`
+            says; a function that returns or yields any of these; or one of these with labels from
+            elsewhere (`LabelledData`).
         inputs: the model's, with batch dimension.
         preprocessing: at most one entry per input.
 
     Raises:
         DataError: the data is missing, unreadable, empty or does not fit.
     """
-    opened = _open_source(source, inputs, preprocessing)
+    opened = open_source(source, inputs, preprocessing)
     samples = Samples(opened, inputs, preprocessing)
     next(iter(samples.iterate((0,))))
     return samples
@@ -207,7 +208,7 @@ def find_inputs(
     Raises:
         DataError: the data is missing, unreadable or empty, or its names are not the inputs'.
     """
-    row = next(iter(_open_source(source, inputs, ()).read((0,))))
+    row = next(iter(open_source(source, inputs, ()).read((0,))))
     # Any size is possible, so that resize= may choose one; it does not change the channels.
     free = [
         replace(spec, shape=(*[-1] * array.ndim, *(spec.shape or array.shape)[-1:]))
@@ -236,7 +237,7 @@ def choose(samples: Samples, count: int, seed: int) -> tuple[int, ...]:
     """Choose samples for calibration: the same ones for the same seed, on every machine.
 
     Samples are ranked by a hash of seed and position, so a larger count includes those of a
-    smaller one. From a function of unknown length, the first `count` are taken.
+    smaller one. Of an object that has more samples than were read so far, the first are taken.
 
     Args:
         samples: to choose from.
@@ -246,25 +247,27 @@ def choose(samples: Samples, count: int, seed: int) -> tuple[int, ...]:
     Returns:
         Strictly increasing indices.
     """
-    if samples.is_function or samples.count is None:
-        return tuple(range(samples.count_up_to(count)))
+    there = samples.count_up_to(count)
+    if samples.count is None:
+        return tuple(range(there))
     return _rank(range(samples.count), count, seed)
 
 
 def hold_out(samples: Samples, chosen: Sequence[int], limit: int | None) -> tuple[int, ...]:
     """Choose samples that were not chosen for calibration; none when all were.
 
-    From a function of unknown length, those right after the chosen ones are taken.
+    Of an object that has more samples than were read so far, those right after the chosen ones are
+    taken.
 
     Args:
         samples: the same as given to `choose`.
         chosen: what it returned.
-        limit: the most samples; None for all (a function is then read to its end).
+        limit: the most samples; None for all (an object is then read to its end).
 
     Returns:
         Strictly increasing indices.
     """
-    if samples.is_function or samples.count is None:
+    if samples.count is None:
         first = max(chosen, default=-1) + 1
         if limit is None:
             return tuple(range(first, sum(1 for _ in samples.iterate())))
@@ -285,50 +288,3 @@ def _check_indices(indices: Sequence[int], count: int | None, name: str) -> None
     assert all(low < high for low, high in pairwise(indices)), "indices must increase"
     if indices and count is not None and indices[-1] >= count:
         raise DataError(f"{name} has {count} samples, so there is no sample {indices[-1]}.")
-
-
-def _open_source(
-    source: SourceLike, inputs: Sequence[TensorSpec], preprocessing: Sequence[Preprocessing]
-) -> Source:
-    if not inputs:
-        raise DataError("The model has no inputs, so it takes no samples.")
-    if isinstance(source, LabelledData):
-        inner = _open_source(source.data, inputs, preprocessing)
-        return relabel(inner, source.labels, inputs, preprocessing)
-    if isinstance(source, (str, Path)):
-        return _open_named(source, inputs)
-    if isinstance(source, Mapping):
-        return open_arrays(source, inputs)
-    if isinstance(source, np.ndarray):
-        if len(inputs) > 1:
-            wanted = ", ".join(repr(spec.name) for spec in inputs)
-            raise DataError(
-                f"The data is one array, but the model's inputs are {wanted}.",
-                hint="Give a dict with one array per input, by name.",
-            )
-        return open_arrays({inputs[0].name: source}, inputs)
-    if callable(source):
-        name = getattr(source, "__qualname__", type(source).__name__)
-        return FunctionSource(source, name, inputs)
-    raise DataError(
-        f"The data has the type {type(source).__name__}, which edgeq cannot read more than once.",
-        hint="Give a path, an array, a dict of arrays, or the function that makes the generator.",
-    )
-
-
-def _open_named(source: str | Path, inputs: Sequence[TensorSpec]) -> Source:
-    path, name = Path(source), str(source)
-    try:
-        is_folder = stat.S_ISDIR(path.stat().st_mode)
-    except FileNotFoundError as error:
-        if is_function_reference(name):
-            return open_function(name, inputs)
-        raise DataError(f"There is no file or folder {name}.", hint=_KNOWN_SOURCES) from error
-    except (OSError, ValueError) as error:  # ValueError for a name with a zero in it
-        raise DataError(f"{name!r} cannot be read: {quote(error)}.", hint=_KNOWN_SOURCES) from error
-    if is_folder:
-        return open_images(path, inputs, name)
-    opener = _FILE_OPENERS.get(path.suffix.lower())
-    if opener is None:
-        raise DataError(f"{name} is not a kind of data edgeq reads.", hint=_KNOWN_SOURCES)
-    return opener(path, inputs, name)

@@ -1,14 +1,13 @@
 """How raw samples become model inputs: declared once as text, applied by every command.
 
 scale=1/127.5,offset=-1        resize=224x224,channels=bgr        image:mobilenet_v2
+sound=log-mel,rate=16000,window=480,hop=320,bands=40
 """
 
 from __future__ import annotations
 
-import difflib
-import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgeq.converters.samples import front_end
+from edgeq.converters.samples.declared_values import KEYS, MAIN_KEYS, parse_value, suggest
 from edgeq.converters.samples.input_shapes import (
     CHANNELS_LAST_HINT,
     Array,
@@ -25,11 +26,10 @@ from edgeq.converters.samples.input_shapes import (
     sample_dtype,
     show_shape,
 )
-from edgeq.converters.samples.presets import CONSTRUCTORS, PRESETS
+from edgeq.converters.samples.presets import PRESETS
 from edgeq.errors import DataError, UsageError
 from edgeq.values import Preprocessing, TensorSpec
 
-_KEYS = ("resize", "letterbox", "pad", "channels", "scale", "offset", "mean", "std")
 _GREY = 114  # around a letterboxed image, as most detectors were trained
 
 # ---------------------------------------------------------------- text to values
@@ -42,8 +42,9 @@ def parse_preprocessing(
 
     Each text is `[INPUT:]PART,PART...` with parts `scale=N`, `offset=N`, `mean=N:N:N`,
     `std=N:N:N`, `resize=HEIGHTxWIDTH`, `letterbox=HEIGHTxWIDTH` with `pad=114`,
-    `channels=rgb|bgr|gray`, or the name of a preset, which combines with the size only. N is a
-    number or a fraction such as 1/255.
+    `channels=rgb|bgr|gray`, `exif=apply`, those of a front end for sounds (`front_end.KEYS`), or
+    the name of a preset, which combines with the size and `exif` only. N is a number or a fraction
+    such as 1/255.
 
     Args:
         texts: as typed.
@@ -68,7 +69,7 @@ def parse_preprocessing(
         if prefix is not None and prefix not in known:
             raise UsageError(
                 f"--preprocess {text} names input {prefix!r}, which the model does not have.",
-                hint=_suggest(prefix, known),
+                hint=suggest(prefix, known),
             )
         values = declared.setdefault(prefix or known[0], {})
         if prefix is not None:
@@ -102,20 +103,11 @@ def _split_input(text: str, inputs: Sequence[TensorSpec]) -> tuple[str | None, s
     return None, text
 
 
-def _suggest(name: str, known: Sequence[str]) -> str:
-    flat = name.lower().replace("_", "").replace("-", "")
-    near = [preset for begins, preset in CONSTRUCTORS if flat.startswith(begins)]
-    near = [preset for preset in near if preset in known][:1]
-    near = near or difflib.get_close_matches(name.lower(), known, n=1)
-    listed = f"Known: {', '.join(known)}."
-    return f"Did you mean {near[0]!r}? {listed}" if near else listed
-
-
 def _add_part(values: dict[str, Any], part: str, text: str) -> None:
     key, equals, value = (piece.strip() for piece in part.partition("="))
     if not equals and key not in PRESETS:
         what = f"the unknown preset {key!r}" if key else "an empty part"
-        hint = f"{_suggest(key, list(PRESETS))} Or KEY=VALUE with {', '.join(_KEYS)}."
+        hint = f"{suggest(key, list(PRESETS))} Or KEY=VALUE with {', '.join(MAIN_KEYS)}."
         # std=0.9,1.1,1.3
         number, typed = r"[-+.\d/e]+", text.replace(" ", "")
         several = rf"(?<==){number}(,{number})+(?=,|$)"
@@ -123,50 +115,14 @@ def _add_part(values: dict[str, Any], part: str, text: str) -> None:
         if meant != typed:
             hint = f"Several numbers are separated by colons: {meant}"
         raise UsageError(f"--preprocess {text} has {what}.", hint=hint)
-    if equals and key not in _KEYS:
+    if equals and key not in KEYS:
         raise UsageError(
-            f"--preprocess {text} has the unknown key {key!r}.", hint=_suggest(key, _KEYS)
+            f"--preprocess {text} has the unknown key {key!r}.", hint=suggest(key, KEYS, MAIN_KEYS)
         )
     name = key if equals else "preset"
     if name in values:
         raise UsageError(f"--preprocess {text} sets {name} a second time.")
-    values[name] = _parse_value(key, value, f"--preprocess {text}") if equals else key
-
-
-def _parse_value(key: str, text: str, where: str) -> Any:
-    if key in ("resize", "letterbox"):
-        height, _, width = text.lower().partition("x")
-        if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-            raise UsageError(f"{where}: {text!r} is not HEIGHTxWIDTH such as 224x224.")
-        return int(height), int(width)
-    if key == "pad":
-        if not text.isdecimal() or int(text) > 255:
-            raise UsageError(f"{where}: pad must be a grey value from 0 to 255, not {text!r}.")
-        return int(text)
-    if key == "channels":
-        known = ("rgb", "bgr", "gray")
-        if text not in known:
-            raise UsageError(
-                f"{where}: {text!r} is not an order of channels.", hint=_suggest(text, known)
-            )
-        return text
-    is_list = key in ("mean", "std")
-    numbers = []
-    for piece in text.split(":") if is_list else [text]:
-        top, slash, bottom = piece.strip().partition("/")
-        try:
-            numbers.append(float(top) / float(bottom) if slash else float(top))
-        except (ValueError, ZeroDivisionError):
-            numbers.append(math.nan)
-        if not math.isfinite(numbers[-1]):
-            raise UsageError(
-                f"{where}: {piece.strip()!r} is not a number or fraction such as 1/255."
-            )
-    if key == "std" and min(numbers) <= 0:
-        raise UsageError(f"{where}: a standard deviation must be above 0, not {text!r}.")
-    if key == "scale" and numbers[0] == 0:
-        raise UsageError(f"{where}: a scale of 0 makes all samples equal.")
-    return tuple(numbers) if is_list else numbers[0]
+    values[name] = parse_value(key, value, f"--preprocess {text}") if equals else key
 
 
 # ---------------------------------------------------------------- against the model
@@ -174,8 +130,11 @@ def _parse_value(key: str, text: str, where: str) -> Any:
 
 def _build(values: dict[str, Any], spec: TensorSpec) -> Preprocessing:
     values = _resolve_letterbox(values)
+    sound = {key: values.pop(key) for key in front_end.KEYS if key in values}
+    if sound:
+        return _build_sound(sound, values, spec)
     preset = values.get("preset")
-    clashing = sorted(set(values) - {"preset", "resize", "pad", "input"})
+    clashing = sorted(set(values) - {"preset", "resize", "pad", "input", "exif"})
     if preset is not None and clashing:
         raise UsageError(
             f"Preset {preset!r} and {clashing[0]}= cannot be combined for input {spec.name!r}.",
@@ -184,8 +143,8 @@ def _build(values: dict[str, Any], spec: TensorSpec) -> Preprocessing:
     built = replace(PRESETS[preset] if preset else Preprocessing(), **values)
     shape, shown = image_shape(spec), show_shape(spec.shape[1:])
     converts = "channels" in values or built.channels != "rgb"
-    if shape is None and (built.resize or converts):
-        part = "resize" if built.resize else "channels"
+    if shape is None and (built.resize or converts or "exif" in values):
+        part = "resize" if built.resize else "channels" if converts else "exif"
         raise UsageError(
             f"{part}= is for images with channels last, but input {spec.name!r} is {shown}.",
             hint=CHANNELS_LAST_HINT if is_channels_first(spec) else None,
@@ -207,8 +166,29 @@ def _build(values: dict[str, Any], spec: TensorSpec) -> Preprocessing:
         raise UsageError(
             f"channels={built.channels} contradicts input {spec.name!r}, which is {shown}."
         )
+    _check_numbers(built, spec)
+    return built
+
+
+def _build_sound(
+    sound: Mapping[str, Any], values: Mapping[str, Any], spec: TensorSpec
+) -> Preprocessing:
+    clashing = sorted(set(values) - {"scale", "offset", "mean", "std", "input"})
+    if clashing:
+        raise UsageError(
+            f"sound= and {clashing[0]}= cannot be combined for input {spec.name!r}.",
+            hint="Numbers may follow a front end: scale=, offset=, mean=, std=.",
+        )
+    built = replace(Preprocessing(), sound=front_end.build_front_end(sound, spec), **values)
+    _check_numbers(built, spec)
+    return built
+
+
+def _check_numbers(built: Preprocessing, spec: TensorSpec) -> None:
+    """Refuse scaling that the input cannot take."""
+    shown = show_shape(spec.shape[1:])
     is_numeric = (built.scale, built.offset, built.mean, built.std) != (1.0, 0.0, (), ())
-    if is_numeric and sample_dtype(spec).kind != "f":
+    if (is_numeric or built.sound is not None) and sample_dtype(spec).kind != "f":
         raise UsageError(
             f"Input {spec.name!r} takes {sample_dtype(spec)}: scaling would not leave integers.",
             hint="Declare resize= and channels= only.",
@@ -220,7 +200,6 @@ def _build(values: dict[str, Any], spec: TensorSpec) -> Preprocessing:
                 f"{key} has {len(numbers)} values, but input {spec.name!r} is {shown}.",
                 hint=CHANNELS_LAST_HINT if is_channels_first(spec) else f"Give 1 value or {count}.",
             )
-    return built
 
 
 def _resolve_letterbox(values: dict[str, Any]) -> dict[str, Any]:
@@ -248,8 +227,10 @@ def find_preprocessing(declared: Sequence[Preprocessing], name: str) -> Preproce
 def format_preprocessing(preprocessing: Preprocessing) -> str:
     """The shortest text that `parse_preprocessing` reads as this value."""
     base = PRESETS.get(preprocessing.preset or "", Preprocessing())
-    bare = replace(preprocessing, input=None, preset=None, resize=None, pad=None)
-    parts = []
+    bare = replace(
+        preprocessing, input=None, preset=None, resize=None, pad=None, exif="ignore", sound=None
+    )
+    parts = [] if preprocessing.sound is None else front_end.format_front_end(preprocessing.sound)
     if preprocessing.preset is not None and bare == base:
         parts.append(preprocessing.preset)
         bare = Preprocessing()
@@ -258,6 +239,8 @@ def format_preprocessing(preprocessing: Preprocessing) -> str:
         parts.append(f"{key}={show_shape(preprocessing.resize)}")
     if preprocessing.pad not in (None, _GREY):
         parts.append(f"pad={preprocessing.pad}")
+    if preprocessing.exif != "ignore":
+        parts.append(f"exif={preprocessing.exif}")
     if bare.channels != "rgb":
         parts.append(f"channels={bare.channels}")
     for key, number, default in (("scale", bare.scale, 1.0), ("offset", bare.offset, 0.0)):
@@ -288,7 +271,7 @@ def apply(
     """Prepare one raw sample for the model: `(x * scale + offset - mean) / std` in float32.
 
     Args:
-        preprocessing: resize is done first, then channels, then numbers.
+        preprocessing: the front end or resize is done first, then channels, then numbers.
         array: without batch dimension; for resize and gray, uint8 pixels, height x width or
             height x width x channels. Resizing uses Pillow's bilinear filter, which averages when
             it reduces the size; gray is its ITU-R 601-2 luma.
@@ -299,6 +282,8 @@ def apply(
     """
     if array.dtype.kind not in "fiub":
         raise DataError(f"{begin(where)} holds {array.dtype} values, not numbers.")
+    if preprocessing.sound is not None:
+        array = front_end.transform(preprocessing.sound, array, where)
     pixels = array
     if preprocessing.resize is not None:
         pixels = _bring_to_size(pixels, preprocessing.resize, preprocessing.pad, where)

@@ -65,13 +65,31 @@ class Source(ABC):
         """Doubts found so far."""
         return ()
 
+    @property
+    def origin(self) -> Any:
+        """The user's object, if samples come from one: its digest covers only what was read."""
+        return None
+
     @abstractmethod
     def digest(self) -> str:
         """SHA-256 of the content."""
 
+    def digest_of_samples(self) -> str | None:
+        """SHA-256 without labels from elsewhere; None without such labels."""
+        return None
+
     @abstractmethod
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
         """Rows in order: all, or those at strictly increasing indices."""
+
+    def settle(self, limit: int) -> int:
+        """Find out how many samples there are, at most `limit`; later passes will give the same.
+
+        Raises:
+            DataError: a sample is unreadable.
+        """
+        assert self.count is not None
+        return min(self.count, limit)
 
     def wanted(self, indices: Sequence[int] | None) -> Sequence[int]:
         """The indices, or those of all samples."""
@@ -232,6 +250,22 @@ def count_rows(lengths: Mapping[str, int], name: str) -> int:
         raise DataError(f"{name} holds no samples.")
     require_count(count, name)
     return count
+
+
+def require_size(values: int, itemsize: int, where: str) -> None:
+    """Raise a DataError when a sample would take too much memory.
+
+    Args:
+        values: of the sample.
+        itemsize: bytes of each; at least 4 are counted, as of float32.
+        where: names it at the beginning of the message.
+    """
+    size = values * max(itemsize, 4)
+    if size > MAX_SAMPLE_BYTES:
+        raise DataError(
+            f"{where} takes {size:,} bytes of memory; edgeq takes at most {MAX_SAMPLE_BYTES:,}.",
+            hint="Make the samples smaller beforehand, e.g. resize images.",
+        )
 
 
 def require_count(count: int, name: str, what: str = "samples") -> None:

@@ -8,7 +8,10 @@ on as a custom operator; `converters.graph.marked_lstm` replaces it.
 from __future__ import annotations
 
 import contextlib
+import json
+import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -123,18 +126,36 @@ def without_dropout(layers: Sequence[Any]) -> Iterator[None]:
                 setattr(cell, rate, value)
 
 
-def refuse_states(layers: Sequence[Any]) -> None:
+def refuse_states(layers: Sequence[Any], path: Path | None = None) -> None:
     """Refuse recurrent layers that keep their states from call to call.
 
+    Args:
+        layers: of a model.
+        path: of its file; None for a live model.
+
     Raises:
-        LoweringError: there is one.
+        LoweringError: there is one; the hint has the code that makes inputs of the states.
     """
     for layer in layers:
         if hasattr(layer, "return_state") and getattr(layer, "stateful", False):
             raise LoweringError(
                 f"Layer {layer.name!r} has stateful=True: it keeps its state from call to call, "
                 "which a .tflite file of integers cannot do.",
-                hint="Make its states inputs and outputs: build the model with stateful=False and "
-                "return_state=True, call the layer with initial_state=[keras.Input((units,)), "
-                "...], copy the weights with set_weights, and let the application pass them on.",
+                hint=_exposing(path)
+                if type(layer).__module__.startswith("keras.")
+                else "Build the model with stateful=False and return_state=True, call the layer "
+                "with initial_state=[tf_keras.Input((units,)), ...], and copy the weights.",
             )
+
+
+def _exposing(path: Path | None) -> str:
+    """How to make inputs and outputs of the states of a Keras 3 model."""
+    result = "; the application passes them on (docs/tasks/keywords.md)."
+    if path is None:
+        return f"Convert edgeq.expose_states(model), whose states are inputs and outputs{result}"
+    read, made = (
+        json.dumps(str(item)) for item in (path, path.with_name(f"{path.stem}_states.keras"))
+    )
+    load = f"keras.saving.load_model({read})"
+    code = f"import edgeq, keras; edgeq.expose_states({load}).save({made})"
+    return f"Make its states inputs and outputs{result} Run: python -c {shlex.quote(code)}"

@@ -1,1 +1,1 @@
-"""Quantization-aware training and distillation of Keras models."""
+"""Functions on the caller's Keras model: training with INT8, distillation, exposed states."""

@@ -162,6 +162,21 @@ def recurrent_names(tree: Any) -> tuple[str, ...]:
     )
 
 
+def growing_tensors(
+    tree: Any, precisions: Sequence[str | None], activations: str
+) -> frozenset[int]:
+    """The tensors inside recurrent layers that have INT16 activations in an INT8 model."""
+    if activations != "int8" or "int16" not in precisions:
+        return frozenset()
+    operators = tree.subgraphs[0].operators
+    return frozenset(
+        index
+        for place in find_recurrent(tree)
+        if precisions[place] == "int16"
+        for index in real_tensors(tree, operators[place])
+    )
+
+
 def _takes(tree: Any, operator: Any, kind: str, dtype: str) -> bool:
     """Whether there is an integer kernel for an operator with its options."""
     return kernels.takes(kind, dtype) and _why_float(tree, operator, kind) is None

@@ -26,6 +26,7 @@ from edgeq.converters.writer.precisions import (
     choose_precisions,
     choose_tables,
     find_ends,
+    growing_tensors,
     name_of,
     real_tensors,
 )
@@ -43,6 +44,9 @@ OLDEST_INT16 = "2.6.0"
 # Release since which dense layers with float inputs may have a scale per channel (version 12);
 # tflite-runtime 2.14 refuses those with INT4 weights, too (benchmarks/kernels).
 _OLDEST_INT4_CHANNELS = "2.17.0"
+# Ranges of INT16 tensors inside recurrent layers of an INT8 file, over the calibrated ones: a state
+# that grows over the steps goes beyond what a few samples show, and 15 bits are enough.
+_ROOM = 2.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ class Writer:
         self._inner = find_inner(Editor(self._tree))
         self._lstms = [lstm.read(self._tree, operator) for operator in self._graph.operators]
         self._nodes = [self._node(place) for place in places]
+        self._growing = growing_tensors(self._tree, self._precisions, target.activations)
         self._store = FilterStore(self._tree, per_channel=target.per_channel)
         self._real = find_ends(self._tree, target.real_inputs, target.real_outputs)
 
@@ -164,6 +169,7 @@ class _Run:
         self._real_inputs, self._real_outputs = writer._real
         self._ranges = {item.index: (item.minimum, item.maximum) for item in ranges.tensors}
         self._ranges |= writer._inner.widen(self._ranges)
+        self._growing = writer._growing & self._ranges.keys()
         self._stored = self._constants & {
             index for index in flatbuffer.indices(self._graph.outputs) if self._is_float(index)
         }
@@ -211,6 +217,8 @@ class _Run:
             return Forms()
         own = {index: from_range(*span, dtype) for index, span in self._ranges.items()}
         if dtype == "int16":
+            for index in self._growing:
+                own[index] = own[index]._replace(scale=_ROOM * own[index].scale)
             return propagate_int16(nodes, own, self._constants)
         outputs = set(flatbuffer.indices(self._graph.outputs))
         forms = propagate(nodes, own, self._constants, outputs)

@@ -200,7 +200,7 @@ class BoardDevice(Device):
             # Without a link, a later keeper there deletes the job after a week.
             with contextlib.suppress(DeviceError):
                 self.session.call("finish", _CLEAN_UP_S, job=name)
-        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text("utf-8"))
         return result
 
     def upload(self, path: Path, on_event: OnEvent | None = None) -> str:

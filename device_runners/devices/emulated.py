@@ -8,11 +8,9 @@ the emulation is about a hundred times slower, and is marked.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -21,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeq import host
 from edgeq.device_runners.devices.board import BoardDevice
 from edgeq.device_runners.links import ssh
 from edgeq.device_runners.links.ssh_address import SshAddress
@@ -93,7 +92,7 @@ class VirtualBoard:
         After a restart of this machine, the number may belong to another process.
         """
         try:
-            port, pid = map(int, (self.folder / "running").read_text().split())
+            port, pid = map(int, (self.folder / "running").read_text("utf-8").split())
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return 0, None
@@ -129,8 +128,8 @@ def open_device(machine: str, name: str, python: str | None) -> BoardDevice:
 def _locked(board: VirtualBoard) -> Iterator[None]:
     """One process at a time builds, starts or stops a board."""
     board.folder.mkdir(parents=True, exist_ok=True)
-    with (board.folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with (board.folder / "lock").open("ab") as lock:
+        host.lock(lock.fileno(), wait=True)
         yield
 
 
@@ -152,7 +151,7 @@ def build(machine: str) -> None:
             f"A virtual board needs {', '.join(missing)}, which this machine does not have.",
             hint=f"Install it: sudo apt install {' '.join(missing)}",
         )
-    if os.geteuid() != 0:
+    if not host.is_root():
         raise DeviceError(
             "A virtual board is built and run as root: it mounts binfmt_misc and uses chroot.",
             hint="Run this command with sudo, or use a real board.",
@@ -166,7 +165,7 @@ def build(machine: str) -> None:
         others = board.folder.parent.glob(f"{machine.partition('-')[0]}*")
         twins = [str(other) for other in sorted(others) if VirtualBoard(other).is_built]
         _run_script(board, "build", _BUILD_S, *twins[:1])
-        (board.folder / "built").write_text("")
+        (board.folder / "built").touch()
 
 
 def start(board: VirtualBoard) -> int:
@@ -182,11 +181,11 @@ def start(board: VirtualBoard) -> int:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
         pid = _run_script(board, "start", _START_S, str(port)).split()[-1]
-        (board.folder / "running").write_text(f"{port} {pid}")
+        (board.folder / "running").write_bytes(f"{port} {pid}".encode())
         end = time.monotonic() + _START_S
         while not _answers(port):
             if time.monotonic() > end:
-                log = (board.folder / "log").read_text(errors="replace")
+                log = (board.folder / "log").read_text("utf-8", "replace")
                 raise DeviceError("The virtual board's sshd does not start.", details=log)
             time.sleep(0.05)
         return port
@@ -200,14 +199,15 @@ def stop(machine: str) -> None:
 def _stop(board: VirtualBoard) -> None:
     if (pid := board.pid) is not None:
         with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGKILL)  # SIGTERM is not passed on; its children end with it
+            host.kill(pid)  # SIGTERM is not passed on; its children end with it
     (board.folder / "running").unlink(missing_ok=True)
 
 
 def _run_script(board: VirtualBoard, verb: str, timeout_s: float, *arguments: str) -> str:
     done = subprocess.run(
         ["bash", str(SCRIPT), verb, str(board.folder), *arguments],
-        check=False, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL,
+        check=False, capture_output=True, encoding="utf-8", errors="replace",
+        timeout=timeout_s, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from edgeq import host
 from edgeq.children import sandbox
 from edgeq.children.child import Child
 from edgeq.device_runners.devices.device import OnEvent, agent_file, read_event
@@ -55,11 +56,14 @@ class KeptAgent(LocalDevice):
     @contextmanager
     def folder(self) -> Iterator[Path]:
         """A folder for a job, in the one that the workers are confined to."""
-        with tempfile.TemporaryDirectory(dir=self._root, ignore_cleanup_errors=True) as name:
-            yield Path(name)
+        made = Path(tempfile.mkdtemp(dir=self._root))
+        try:
+            yield made
+        finally:
+            host.remove_tree(made)
 
     def _do(self, folder: Path, on_event: OnEvent | None, deadline_s: float | None) -> None:
-        self._child.send(str(folder))
+        self._child.send(json.dumps(str(folder)))  # ASCII, whatever the path is
         with self._child.limited(deadline_s):
             for line in self._child.lines():
                 event = read_event(line) or {}

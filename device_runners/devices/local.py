@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeq import host
 from edgeq.children import sandbox
 from edgeq.children.child import Child, warn_of
 from edgeq.device_runners.devices.device import (
@@ -73,13 +74,13 @@ class LocalDevice(Device):
         on_event: OnEvent | None = None,
         deadline_s: float | None = None,
     ) -> dict[str, Any]:
-        """Run one job of the agent; input files are linked into the job's folder, not copied."""
+        """Run one job of the agent; its files are linked, not copied, if the system can."""
         _write_job(job, files, folder, deadline_s)
         warn_of(sandbox.missing())  # for the agent's workers, which open the models
         # The agent keeps its own deadline; ours is for an agent that hangs itself.
         patience = None if deadline_s is None else deadline_s + self._grace_s
         self._do(folder, on_event, patience)
-        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text("utf-8"))
         return result
 
     def _do(self, folder: Path, on_event: OnEvent | None, deadline_s: float | None) -> None:
@@ -130,12 +131,12 @@ class LocalDevice(Device):
 def _write_job(
     job: Mapping[str, Any], files: Mapping[str, Path], folder: Path, deadline_s: float | None
 ) -> None:
-    """Write a job into its folder, and link its files there; an older result is removed."""
+    """Write a job into its folder, with its files; an older result is removed."""
     for name, path in files.items():
         (folder / name).unlink(missing_ok=True)
-        (folder / name).symlink_to(path.resolve())
+        host.copy_or_link(path.resolve(), folder / name)
     (folder / "result.json").unlink(missing_ok=True)
-    (folder / "job.json").write_text(json.dumps(complete(job, deadline_s)))
+    (folder / "job.json").write_bytes(json.dumps(complete(job, deadline_s)).encode())
 
 
 def explain(python: str, child: Child, deadline_s: float | None) -> DeviceError:

@@ -25,6 +25,7 @@ from edgeq.device_runners.devices.kinds import KINDS, WORDS
 from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.project import NamedCode, find_lines
+from edgeq.values.showing import bounded
 
 PROJECT_FILE = "edgeq.toml"
 
@@ -32,6 +33,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _KEYS = ("address", "python")
 
 
+@bounded
 @dataclass(frozen=True)
 class NamedDevice:
     """An entry.
@@ -66,7 +68,7 @@ def project_file() -> Path | None:
                 None)  # fmt: skip
 
 
-def read_devices(project: Path | None = None) -> dict[str, NamedDevice]:
+def read_devices(project: str | Path | None = None) -> dict[str, NamedDevice]:
     """All named devices, by name.
 
     Args:
@@ -76,7 +78,8 @@ def read_devices(project: Path | None = None) -> dict[str, NamedDevice]:
         UsageError: a file is not TOML, or an entry is wrong.
     """
     found: dict[str, NamedDevice] = {}
-    for path in filter(None, (user_file(), project or project_file())):
+    own = project_file() if project is None else Path(project)
+    for path in filter(None, (user_file(), own)):
         if path.is_file():
             for name, entry in _load(path).get("devices", {}).items():
                 found[str(name)] = _read_entry(path, str(name), entry)

@@ -82,11 +82,11 @@ class Stream:
         self.send(f"{len(content):04x}".encode() + content)
         answer = self.read(4)
         if answer == b"FAIL":
-            raise RefusedError(self.read_text())
+            raise RefusedError(self.read_string())
         if answer != b"OKAY":
             raise LinkLostError(f"the adb server answered {answer!r}")
 
-    def read_text(self) -> str:
+    def read_string(self) -> str:
         """A text behind its length in four hex digits."""
         try:
             return self.read(int(self.read(4), 16)).decode("utf-8", "replace")
@@ -200,7 +200,7 @@ def list_attached() -> tuple[Attached, ...]:
     stream = connect()
     try:
         stream.request("host:devices")
-        lines = stream.read_text().splitlines()
+        lines = stream.read_string().splitlines()
     except RefusedError as error:
         raise LinkLostError(str(error)) from error
     finally:

@@ -147,7 +147,7 @@ class _Chain:
         seconds = _patience_s(hop)  # for each of two steps
         with scratch.folder() as folder:
             choices = folder / "choices"
-            choices.write_text("".join(f"{line}\n" for line in hop.host.choices))
+            choices.write_bytes("".join(f"{line}\n" for line in hop.host.choices).encode("utf-8"))
             return await asyncssh.connect(
                 hop.host.host,
                 hop.host.port,

@@ -22,6 +22,7 @@ from pathlib import Path
 from edgeq.device_runners.links import ssh_files
 from edgeq.errors import DeviceError
 from edgeq.files import scratch
+from edgeq.host import own_home, user_number
 
 _READ_S = 30.0  # Match exec may start programs
 _MOST_HOPS = 10
@@ -220,7 +221,7 @@ def _has_ssh() -> bool:
 
     dropbear's client may be called ssh, too, and reads no configuration.
     """
-    if shutil.which("ssh") is None or ssh_files.own_home() is None:
+    if shutil.which("ssh") is None or own_home() is None:
         return False
     told = subprocess.run(["ssh", "-V"], check=False, stdin=subprocess.DEVNULL,
                           capture_output=True)  # fmt: skip
@@ -231,7 +232,8 @@ def _has_ssh() -> bool:
 def _usual_choices() -> tuple[tuple[str, str], ...]:
     """Ssh's default algorithms."""
     done = subprocess.run(["ssh", "-G", "-F", os.devnull, "host"], check=False,
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True)  # fmt: skip
+                          stdin=subprocess.DEVNULL, capture_output=True,
+                          encoding="utf-8", errors="replace")  # fmt: skip
     pairs = (line.partition(" ")[::2] for line in done.stdout.splitlines())
     return tuple(pair for pair in pairs if pair[0] in _ALGORITHMS)
 
@@ -250,7 +252,7 @@ def _tokens(host: SshHost) -> dict[str, str]:
     jump = ",".join(host.jumps)
     joined = "".join((own, host.host, str(host.port), host.user, jump))
     return {
-        "%": "%", "d": str(Path.home()), "h": host.host, "i": str(os.getuid()), "j": jump,
+        "%": "%", "d": str(Path.home()), "h": host.host, "i": user_number(), "j": jump,
         "k": host.known_as or host.alias, "L": own.partition(".")[0], "l": own, "n": host.alias,
         "p": str(host.port), "r": host.user, "u": local,
         "C": hashlib.sha1(joined.encode(), usedforsecurity=False).hexdigest(),

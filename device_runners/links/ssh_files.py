@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import pwd
 import re
 import shlex
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from edgeq import host
 from edgeq.errors import DeviceError
 
 SYSTEM_FILE = Path("/etc/ssh/ssh_config")
@@ -83,7 +83,7 @@ def _included(line: str, base: Path) -> list[Path]:
     found: list[Path] = []
     for pattern in _words(match[1]) if match else []:
         path = base / expand_home(os.path.expandvars(pattern))
-        found += sorted(Path("/").glob(str(path)[1:]))
+        found += sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
     return [path for path in found if path.is_file()]
 
 
@@ -92,14 +92,6 @@ def expand_home(text: str) -> Path:
     with contextlib.suppress(RuntimeError):  # ~nobody
         return Path(text).expanduser()
     return Path(text)
-
-
-def own_home() -> str | None:
-    """The user's folder in the system's list of users; None if the user is not in it."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_dir
-    except KeyError:
-        return None
 
 
 class Copies:
@@ -112,7 +104,7 @@ class Copies:
     def __init__(self, folder: Path):
         self._folder = folder
         self._count = 0
-        self._home = None if str(Path.home()) == own_home() else str(Path.home())
+        self._home = None if str(Path.home()) == host.own_home() else str(Path.home())
 
     def write(self) -> Path:
         """Copy both; the path of a file that includes them."""
@@ -123,7 +115,7 @@ class Copies:
         known = [f'"{Path.home() / ".ssh" / name}"' for name in ("known_hosts", "known_hosts2")]
         lines += ["Host *", f"UserKnownHostsFile {' '.join(known)}"]
         file = self._folder / "all"
-        file.write_text("\n".join(lines) + "\n", "utf-8", "surrogateescape")
+        file.write_bytes(("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
         return file
 
     def _copy(self, path: Path, base: Path, depth: int) -> Path:
@@ -131,10 +123,10 @@ class Copies:
         if depth > _MOST_DEPTH or self._count > _MOST_FILES:
             raise DeviceError(f"The ssh configuration includes itself, at {path}.")
         # ssh's messages then contain the file's name; lines keep their numbers.
-        target = self._folder / str(self._count) / str(path).lstrip("/")
+        target = self._folder / str(self._count) / path.relative_to(path.anchor)
         target.parent.mkdir(parents=True)
         lines = [self._line(line, base, depth) for line in _read_lines(path)]
-        target.write_text("\n".join(lines) + "\n", "utf-8", "surrogateescape")
+        target.write_bytes(("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
         return target
 
     def _line(self, line: str, base: Path, depth: int) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 import asyncssh
 
+from edgeq import host
 from edgeq.device_runners.links.keeper_link import last_line
 from edgeq.device_runners.links.link import LinkLostError
 from edgeq.device_runners.links.ssh_config import SshHost
@@ -210,6 +211,11 @@ class Proxy:
     """The program of a ProxyCommand, with a socket as its input and output."""
 
     def __init__(self, command: str):
+        if host.IS_WINDOWS:  # a program there cannot read a socket
+            raise DeviceError(
+                f"The ProxyCommand {command!r} of the ssh configuration cannot be used on Windows.",
+                hint="Connect with a ProxyJump in the configuration.",
+            )
         self.socket, theirs = socket.socketpair()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
         shell = os.environ.get("SHELL") or "/bin/sh"
@@ -217,7 +223,7 @@ class Proxy:
             self._child = subprocess.Popen(
                 [shell, "-c", f"exec {command}"], stdin=theirs.fileno(),
                 stdout=theirs.fileno(), stderr=self._said,
-                start_new_session=True,  # Ctrl-C ends the run over it
+                **host.SEPARATE,  # Ctrl-C ends the run over it
             )  # fmt: skip
 
     def said(self) -> str:

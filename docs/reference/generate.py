@@ -1,14 +1,24 @@
-"""Make reference pages from the code, as a hook of MkDocs: codes, and fields of records."""
+"""Make pages from the code and the notebook, as a hook of MkDocs."""
 
 from __future__ import annotations
 
+import html
+import inspect
+import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import click
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
+from edgeq.cli import WORDS, cli
 from edgeq.issues import ISSUE_KINDS
 from edgeq.records.schema import make_schema
+
+NOTEBOOK = Path(__file__).parents[1] / "notebook.ipynb"
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -16,7 +26,56 @@ def on_files(files: Files, config: Any) -> Files:
     for name, lines in (("codes", _codes()), ("fields", _fields())):
         page = "\n".join(lines) + "\n"
         files.append(File.generated(config, f"reference/{name}.md", content=page))
+    notebook = "\n".join(_notebook()) + "\n"
+    files.append(File.generated(config, "notebook.md", content=notebook))
     return files
+
+
+def _notebook() -> Iterator[str]:
+    """The cells with what they show."""
+    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            yield from ("", source)
+            continue
+        yield from ("", "```python", source, "```")
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            if page := "".join(data.get("text/html", [])):
+                yield from ("", f'<div class="output">{page}</div>')
+            elif text := "".join(data.get("text/plain", output.get("text", []))):
+                yield from ("", "```text", text, "```")
+
+
+def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> str:
+    """MkDocs' hook: add the commands to their page."""
+    if page.file.src_uri != "reference/commands.md":
+        return markdown
+    lines = _command(cli, click.Context(cli, info_name="edgeq", **cli.context_settings))
+    return "\n".join([markdown, *lines]) + "\n"
+
+
+def _command(command: click.Command, context: click.Context) -> Iterator[str]:
+    """The words of `--help`, and the same for each subcommand."""
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    help_text = inspect.cleandoc(command.help or "")
+    yield from ("", f"## {context.command_path}", "", _escaped(help_text), "")
+    yield from ("```text", usage, "```", "", "| option | meaning |", "|---|---|")
+    for parameter in command.get_params(context):
+        # Arguments have a record without words: they are explained above.
+        names, meaning = parameter.get_help_record(context) or ("", "")
+        if meaning:
+            # A bar ends the cell, in code also after a backslash; a line may be broken behind it.
+            shown = html.escape(names).replace("|", "&#124;<wbr>")
+            yield f"| <code>{shown}</code> | {_cell(meaning)} |"
+    if command is cli:
+        yield from ("", "| word | meaning |", "|---|---|")
+        yield from (f"| {word} | {_cell(meaning)} |" for word, meaning in WORDS.items())
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from _command(inner, click.Context(inner, parent=context, info_name=name))
 
 
 def _codes() -> Iterator[str]:
@@ -72,4 +131,9 @@ def _link(item: dict[str, Any]) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")
+    return _escaped(text).replace("|", "\\|")
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return re.sub(r"([\\*_\[\]#`])", r"\\\1", text).replace("<", "&lt;")

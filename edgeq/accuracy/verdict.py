@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 
 from edgeq.accuracy.parts import LOST_DB
@@ -306,6 +307,21 @@ def measuring_conditions(facts: DeviceFacts, run: BenchRun) -> dict[str, str]:
     }
 
 
+def _why_not_faster(bench: BenchResult) -> str:
+    """The processor's reason, or the command that finds one."""
+    facts = bench.facts
+    if facts.has_dot_product is False:
+        missing = "VNNI or AMX" if "ssse3" in facts.cpu_features else "asimddp"
+        return (
+            f"the processor has no dot product instructions ({missing}): without them INT8 is "
+            "not much faster than FP32, and often slower; measure on the device that will run it"
+        )
+    first, last = bench.runs[0].model.path, bench.runs[-1].model.path
+    words = ["edgeq", "profile", last, *([first] if first.endswith(".tflite") else [])]
+    words += [] if facts.device == "local" else ["--device", facts.device]
+    return f"the operators that take the time: {shlex.join(words)}"
+
+
 def _judge_speed(verdict: str, bench: BenchResult) -> tuple[str, list[str]]:
     reasons = []
     if not bench.speedups:
@@ -321,6 +337,8 @@ def _judge_speed(verdict: str, bench: BenchResult) -> tuple[str, list[str]]:
         verdict = "check" if verdict == "ship" else verdict
     else:
         reasons.append(f"{'speed-up' if direction(ratio) else 'no difference in latency:'} {shown}")
+    if direction(ratio) <= 0:
+        reasons.append(_why_not_faster(bench))
     if any(run.validity != "valid" for run in bench.runs):
         codes = {i.code for run in bench.runs for i in run.issues if i.severity == "warning"}
         why = ", ".join(f"{ISSUE_KINDS[code].title} [{code}]" for code in sorted(codes))

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,9 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal, TypeVar
 
+from edgeq import host
 from edgeq.children import sandbox
-from edgeq.errors import SandboxWarning
+from edgeq.errors import SandboxWarning, UsageError
 from edgeq.escaping import no_command, printable
+
+TIME_LIMIT = "EDGEQ_TIME_LIMIT_S"  # see `time_limit_s`
 
 _ENTRY = Path(__file__).with_name("entry.py")
 _LOG_TAIL_BYTES = 1 << 16
@@ -50,7 +51,8 @@ class Child:
         sockets: the child is a server.
         python: interpreter, this one by default; others do not see our PYTHONPATH.
         environment: variables added to ours.
-        pass_fds: descriptors that the child inherits.
+        replies: its stdout is kept for replies; what it prints goes where its stderr goes. The
+            descriptor is the last argument of `target` in the child.
         cwd: its current folder, ours by default.
         feed: give it a pipe as `stdin`; otherwise it has nothing to read.
         output: where its stdout goes: with its stderr to the log, to the pipe `stdout`, with its
@@ -70,13 +72,13 @@ class Child:
         sockets: bool = False,
         python: str | None = None,
         environment: Mapping[str, str] | None = None,
-        pass_fds: Sequence[int] = (),
+        replies: bool = False,
         cwd: Path | None = None,
         feed: bool = False,
         output: Literal["log", "pipe", "merged", "shown"] = "log",
         deadline_s: float | None = None,
     ):
-        variables = environment_for(python)
+        variables = {**environment_for(python), "PYTHONIOENCODING": "utf-8"}
         if late:
             variables.update(_SINGLE_THREADED)
         variables.update(environment or {})
@@ -86,38 +88,42 @@ class Child:
             resolved = [str(folder.resolve()) for folder in folders]
             confine = {"folders": resolved, "sockets": sockets, "late": late}
             variables.update({"TMPDIR": resolved[0]} if resolved else {})
-        self._lock = threading.Lock()
         self._limit_s: float | None = None  # that it has exceeded
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 -- closed in `close`
-        lifeline, theirs = (None, None) if sys.platform.startswith("linux") else os.pipe()[::-1]
-        self._lifeline = None if lifeline is None else os.fdopen(lifeline, "wb")
-        plan = {"parent": os.getpid(), "lifeline": theirs, "confine": confine}
+        self._group, self._log = host.Group(), host.Log()
+        plan = {
+            "parent": os.getpid(),
+            "lifeline": self._group.lifeline,
+            "replies": replies,
+            "confine": confine,
+        }
+        own_pipe = replies or output != "log"
         try:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
                 [python or sys.executable, str(_ENTRY), json.dumps(plan), *target],
                 env=variables,
                 cwd=cwd,
-                start_new_session=True,
-                pass_fds=(*pass_fds, *(() if theirs is None else (theirs,))),
+                **self._group.keywords,
                 stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
-                stdout=self._log if output == "log" else subprocess.PIPE,
-                stderr=self._log if output in ("log", "pipe") else subprocess.STDOUT,
+                stdout=subprocess.PIPE if own_pipe else self._log.stream,
+                stderr=self._log.stream
+                if output in ("log", "pipe")
+                else subprocess.PIPE
+                if replies
+                else subprocess.STDOUT,
             )
         except OSError:
             self._log.close()
-            if self._lifeline is not None:
-                self._lifeline.close()
+            self._group.close()
             raise
-        finally:
-            if theirs is not None:
-                os.close(theirs)
+        self._group.started()
         self.pid = self._process.pid
         self._alarm = None
         if deadline_s is not None:
             self._alarm = _alarm(deadline_s, partial(self._give_up, deadline_s))
         self._printer = None
         if output == "shown":
-            self._printer = threading.Thread(target=_show, args=[self.stdout], daemon=True)
+            shown = self._process.stderr if replies else self.stdout
+            self._printer = threading.Thread(target=_show, args=[shown], daemon=True)
             self._printer.start()
 
     def __enter__(self: _Self) -> _Self:
@@ -142,14 +148,14 @@ class Child:
 
     def send(self, line: str) -> None:
         """Write a line; if the child has ended, its next answer will be missing."""
-        with suppress(BrokenPipeError):
+        with host.may_be_gone():
             self.stdin.write(line.encode() + b"\n")
             self.stdin.flush()
 
     @contextmanager
     def feeding(self) -> Iterator[IO[bytes]]:
         """`stdin`, which is closed afterwards; if the child has ended, its status says why."""
-        with suppress(BrokenPipeError):
+        with host.may_be_gone():
             yield self.stdin
         self._close_stdin()
 
@@ -176,13 +182,7 @@ class Child:
             Its exit status; minus the number of the signal that killed it.
         """
         self._close_stdin()
-        if self._process.returncode is None:
-            # Until it is reaped, its number belongs to nothing else, so its group can be killed.
-            with suppress(ChildProcessError):  # another thread waits as well
-                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-            self._kill()
-            with self._lock:
-                self._process.wait()
+        self._group.wait(self._process)
         if self._alarm is not None:
             self._alarm.cancel()
         return self._process.returncode
@@ -213,7 +213,7 @@ class Child:
         self.end()
         if self._printer is not None:
             self._printer.join()
-        for stream in (self._process.stdout, self._log, self._lifeline):
+        for stream in (self._process.stdout, self._process.stderr, self._log, self._group):
             if stream is not None:
                 stream.close()
 
@@ -227,26 +227,32 @@ class Child:
         """How it ended: "was killed by SIGSEGV", "ended with status 1"."""
         if self._limit_s is not None:
             return f"took more than {self._limit_s:g} s and was stopped"
-        status = self._process.returncode
-        names = {item.value: item.name for item in signal.Signals}
-        if status < 0:
-            return f"was killed by {names.get(-status, f'signal {-status}')}"
-        return f"ended with status {status}"
+        if (crash := self.crash) is not None:
+            return f"was killed by {crash}"
+        return f"ended with status {self._process.returncode}"
+
+    @property
+    def crash(self) -> str | None:
+        """Name of the signal or error that killed it, such as SIGSEGV; None if none did."""
+        return host.crash_of(self._process.returncode)
 
     def log(self, most_bytes: int = _LOG_TAIL_BYTES) -> str:
         """The last part of what it has logged, without white space around it."""
-        size = os.fstat(self._log.fileno()).st_size
-        tail = os.pread(self._log.fileno(), most_bytes, max(0, size - most_bytes))
-        return tail.decode("utf-8", "replace").strip()
+        return self._log.tail(most_bytes).decode("utf-8", "replace").strip()
 
     def last_line(self, empty: str = "it printed nothing") -> str:
         """The last line of the log; `empty` without one, and for a child that took too long."""
         return empty if self.is_late else (self.log().splitlines() or [empty])[-1]
 
+    def hint(self, other: str | None) -> str | None:
+        """Return a hint about its end: `other`, or first to allow it more time."""
+        if not self.is_late:
+            return other
+        more = f"Set {TIME_LIMIT} to allow more"
+        return f"{more}." if other is None else f"{more}, or {other[0].lower()}{other[1:]}"
+
     def _kill(self) -> None:
-        with self._lock, suppress(ProcessLookupError):
-            if self._process.returncode is None:
-                os.killpg(self.pid, signal.SIGKILL)
+        self._group.kill(self._process)
 
     def _give_up(self, limit_s: float) -> None:
         self._limit_s = limit_s
@@ -254,8 +260,27 @@ class Child:
 
     def _close_stdin(self) -> None:
         if self._process.stdin is not None:
-            with suppress(BrokenPipeError):
+            with host.may_be_gone():
                 self._process.stdin.close()
+
+
+def time_limit_s() -> float:
+    """The most seconds that a child may take for one call or one sample, from the environment.
+
+    Raises:
+        UsageError: it is not a number above 0.
+    """
+    text = os.environ.get(TIME_LIMIT, "1800")
+    try:
+        limit_s = float(text)
+    except ValueError:
+        limit_s = 0.0
+    if not 0 < limit_s < threading.TIMEOUT_MAX:
+        raise UsageError(
+            f"{TIME_LIMIT} is {text!r}, not a number of seconds above 0.",
+            hint=f"Set it like {TIME_LIMIT}=3600.",
+        )
+    return limit_s
 
 
 def _alarm(delay_s: float, action: Any) -> threading.Timer:

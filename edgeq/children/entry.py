@@ -3,8 +3,9 @@
     python entry.py PLAN TARGET [ARGUMENT...]
 
 TARGET is a module of edgeq whose `main` is called, the path of a script, or `-m MODULE`. PLAN is
-JSON: `parent` (process number), `lifeline` (descriptor or null), `confine` (null, or `folders`,
-`sockets`, `late`: see `sandbox.plan`).
+JSON: `parent` (process number), `lifeline` (descriptor, name of a Windows job, or null), `replies`
+(whether the target gets the descriptor of our stdout as its last argument, and whatever is printed
+goes to stderr), `confine` (null, or `folders`, `sockets`, `late`: see `sandbox.plan`).
 
 The current folder is never on the path, because it may hold another `numpy.py`; the user's site
 folder and PYTHONPATH are. This file imports the standard library only and runs on Python 3.8,
@@ -41,7 +42,14 @@ def main() -> None:
     plan, target, arguments = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3:]
     # Scripts find it under this name, also where edgeq is not installed; see `serving`, too.
     sandbox = load("edgeq.children.sandbox", os.path.join(HERE, "sandbox.py"))  # noqa: PTH118
-    sandbox.end_with_parent(plan["parent"], plan["lifeline"])
+    if isinstance(plan["lifeline"], str):
+        windows = os.path.join(os.path.dirname(HERE), "host", "windows.py")  # noqa: PTH118, PTH120
+        load("edgeq.host.windows", windows).enter_job(plan["lifeline"])
+    else:
+        sandbox.end_with_parent(plan["parent"], plan["lifeline"])
+    if plan["replies"]:
+        arguments.append(str(os.dup(1)))
+        os.dup2(2, 1)
     confine = plan["confine"]
     if confine is not None and confine["late"]:
         sandbox.plan(confine["folders"], sockets=confine["sockets"])

@@ -17,7 +17,7 @@ from typing import IO, Any
 import msgspec
 
 from edgeq import errors
-from edgeq.children.child import Child
+from edgeq.children.child import Child, time_limit_s
 from edgeq.errors import EdgeqError, OutputError
 from edgeq.files import scratch
 
@@ -126,7 +126,7 @@ class Reader(Channel):
         """
         try:
             super().send(message)
-        except BrokenPipeError as error:
+        except OSError as error:
             raise self._death() from error
 
     def receive(self, kind: Any) -> Any:
@@ -134,10 +134,11 @@ class Reader(Channel):
 
         Raises:
             EdgeqError: the one that the child has sent; or, of the class that was named, the child
-                is gone or sends something else.
+                is gone, takes longer than `time_limit_s` or sends something else.
         """
         try:
-            return super().receive(kind)
+            with self._child.limited(time_limit_s()):
+                return super().receive(kind)
         except EOFError as error:
             raise self._death() from error
         except ValueError as error:
@@ -149,11 +150,14 @@ class Reader(Channel):
 
     def _death(self) -> EdgeqError:
         self._child.end(_FAREWELL_S)
-        return self._trouble(self._child.ending, self._child.log())
+        hint = self._child.hint(None if self._child.is_late else _AGAIN)
+        return self._trouble(self._child.ending, self._child.log(), hint)
 
-    def _trouble(self, what: str, details: str | None = None) -> EdgeqError:
+    def _trouble(
+        self, what: str, details: str | None = None, hint: str | None = _AGAIN
+    ) -> EdgeqError:
         message = f"The process that reads {self._opens} {what}."
-        return self._kind(message, hint=_AGAIN, details=details or None)
+        return self._kind(message, hint=hint, details=details or None)
 
 
 # ---------------------------------------------------------------- the child's end

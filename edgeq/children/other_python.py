@@ -59,7 +59,8 @@ def find_python(
     done = subprocess.run(
         [python, "-c", code],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
         env=environment_for(python),
     )

@@ -254,7 +254,8 @@ def _has_seccomp() -> bool:
 def missing() -> tuple[str, ...]:
     """The parts that this system lacks, a phrase for each; empty if the sandbox is whole."""
     if not sys.platform.startswith("linux"):
-        return (f"{sys.platform} has neither Landlock nor seccomp",)
+        name = {"darwin": "macOS", "win32": "Windows"}.get(sys.platform, sys.platform)
+        return (f"{name} has neither Landlock nor seccomp, so a child can do whatever you can",)
     found = []
     version = _landlock_version()
     if version == 0:

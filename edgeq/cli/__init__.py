@@ -13,28 +13,35 @@ from typing import Any
 
 import click
 
+from edgeq.cli.encoding import accept_all_characters
 from edgeq.cli.printing import say, show_error, show_usage
-from edgeq.errors import EdgeqError, OutputError, SandboxWarning
+from edgeq.errors import EdgeqError, OutputError, SandboxWarning, did_you_mean
 from edgeq.version import VERSION
 
 _python_shows = warnings.showwarning
 
 # Verb, its module, and its line in `edgeq --help`, which must not import the module.
 _VERBS = {
-    "init": ("edgeq.cli.commands.init", "Write an edgeq.toml for a model, to be filled in."),
+    "init": (
+        "edgeq.cli.commands.init",
+        "Write a project file, edgeq.toml, for a model.",
+    ),
     "run": (
         "edgeq.cli.commands.run",
         "Do all that edgeq.toml describes, skipping what is unchanged.",
     ),
-    "convert": ("edgeq.cli.commands.convert", "Convert a trained model to a proven .tflite."),
+    "convert": (
+        "edgeq.cli.commands.convert",
+        "Convert a trained model to a .tflite that is proven.",
+    ),
     "tune": (
         "edgeq.cli.commands.tune",
-        "Find the fastest INT8 or mixed model inside an accuracy budget.",
+        "Try many ways to quantize; keep the fastest that loses little.",
     ),
     "bench": ("edgeq.cli.commands.bench", "Measure latency and memory of .tflite files."),
     "profile": (
         "edgeq.cli.commands.profile",
-        "Measure the time per operator of .tflite files, INT8 beside FP32.",
+        "Measure the time of each operator (layer) of .tflite files.",
     ),
     "eval": ("edgeq.cli.commands.evaluate", "Measure accuracy on labelled data."),
     "compare": (
@@ -47,7 +54,11 @@ _VERBS = {
     ),
     "parity": (
         "edgeq.cli.commands.parity",
-        "Check whether kernels and devices compute the same values.",
+        "Check whether devices compute the same values as this machine.",
+    ),
+    "fit": (
+        "edgeq.cli.commands.fit",
+        "Say whether a .tflite fits a microcontroller, without a board.",
     ),
     "inspect": (
         "edgeq.cli.commands.inspect",
@@ -59,7 +70,7 @@ _VERBS = {
     ),
     "gate": (
         "edgeq.cli.commands.gate",
-        "Check records against a policy, for CI: exit status 0, 3 or 4.",
+        "Check records against your limits, for CI: exit status 0, 3 or 4.",
     ),
     "package": ("edgeq.cli.commands.package", "Package a .tflite for Android, iOS, C or Python."),
     "verify": ("edgeq.cli.commands.verify", "Prove that a package contains the measured model."),
@@ -80,6 +91,26 @@ _VERBS = {
 }
 
 
+# Explained in `edgeq --help`, for somebody who has not quantized a model before.
+WORDS = {
+    "FP32, FP16": "Floats of 32 or 16 bits. Training usually uses FP32.",
+    "INT8, INT16, INT4": "Integers of 8, 16 or 4 bits, with a scale from integer to value.",
+    "weights": "The numbers that a model has learned.",
+    "activations": "The numbers that its layers compute from an input.",
+    "operator": "One step of a .tflite file; a layer becomes one or several.",
+    "kernel": "The code that computes an operator; XNNPACK is a library of fast ones.",
+    "calibration": "Measuring the range of all activations on a few hundred real samples, the "
+    "representative dataset.",
+    "SQNR": "How far the error of quantization is below the outputs, in decibel (dB); higher is "
+    "better, 6 dB halve the error.",
+    "points": "Percentage points: from 92.0 % to 91.5 % are 0.5 points.",
+    "record": "The .json file with all figures that a command writes, with -o or beside the model.",
+}
+
+# Words of other tools.
+_OTHER_WORDS = {"quantize": "convert", "optimize": "tune", "diff": "compare", "info": "inspect"}
+
+
 class Verbs(click.Group):
     """A group whose commands live in modules that are not imported until one is run."""
 
@@ -95,16 +126,40 @@ class Verbs(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Refuse an unknown verb with the one that was probably meant."""
+        name = args[0]
+        if name not in _VERBS and not name.startswith("-"):
+            meant = _OTHER_WORDS.get(name.lower())
+            guess = f"Did you mean {meant!r}? " if meant else did_you_mean(name, _VERBS)
+            ctx.fail(f"No such command {name!r}. {guess}".rstrip())
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs with their one-line help, from the table."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in _VERBS.items()])
+        with formatter.section("Words"):
+            formatter.write_dl(list(WORDS.items()))
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="edgeq")
 def cli() -> None:
-    """Trained model in, quantized and proven TensorFlow Lite out, measured where it will run.
+    """Make a trained Keras, PyTorch or ONNX model ready for phones, boards and microcontrollers.
+
+    edgeq writes a TensorFlow Lite file that computes with integers of 8 bits (INT8) instead of
+    floats of 32 bits (FP32). That is quantization: the file is up to four times smaller, and often
+    faster, but it may answer worse. So edgeq reads the file back, proves what it is, and measures
+    what it lost.
+
+    Begin with `edgeq demo`, or with a model and samples of yours:
+
+    edgeq convert model.keras --data samples.npz -o model.tflite
+
+    edgeq compare model.keras model.tflite --data labelled.npz
 
     Exit status: 0 good, 1 an error, 2 wrong usage, 3 a gate says no, 4 cannot be judged.
     """
@@ -116,6 +171,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `edgeq` command; turns errors into a sentence and an exit status."""
+    accept_all_characters()
     signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = _show_warning
     try:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 from typing import Any
 
 import click
 
+from edgeq.cli.encoding import as_utf8
 from edgeq.errors import EdgeqError
 from edgeq.escaping import json_printable, no_command, printable, printable_lines
 
 
+def is_plain() -> bool:
+    """Whether the user turned colours off (https://no-color.org), or the terminal has none."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
 def _print(text: str, *, err: bool = False) -> None:
-    click.echo(no_command(text), err=err)
+    click.echo(no_command(text), err=err, color=False if is_plain() else None)
 
 
 def say(text: str = "", *, err: bool = False, **style: Any) -> None:
@@ -30,19 +37,20 @@ def show(text: str) -> None:
 def show_above(line: str) -> None:
     """Print a line above the progress display; click's own echo would write into it."""
     plain = no_command(line)
-    print(plain if sys.stdout.isatty() else click.unstyle(plain), flush=True)
+    has_colours = sys.stdout.isatty() and not is_plain()
+    print(plain if has_colours else click.unstyle(plain), flush=True)
 
 
 def show_json(text: str | bytes) -> None:
     """Print JSON, or lines of JSON."""
     plain = text if isinstance(text, str) else text.decode("utf-8", "surrogateescape")
     quiet = re.sub(r"(##|##vso)\[", r"\1\\u005b", plain)  # which is in strings alone
-    click.echo(json_printable(quiet), nl=False)
+    click.echo(as_utf8(json_printable(quiet)), nl=False)
 
 
 def hand_over(content: str | bytes) -> None:
     """Print the content of a file without changes."""
-    click.echo(content, nl=False)
+    click.echo(as_utf8(content) if isinstance(content, str) else content, nl=False)
 
 
 def show_error(error: EdgeqError, *, in_full: bool) -> None:

@@ -102,7 +102,7 @@ def _compare(
         if latency:
             timing = run_job.bench(
                 [first, second], target, bench_options,
-                on_event=events_as_progress(on_progress), shown_as={first: str(baseline)},
+                on_event=events_as_progress(on_progress), shown_as={first: baseline.as_posix()},
             )  # fmt: skip
         sizes = refer_baseline(first, baseline), storage.refer(second)
         issues = (*opened.issues, *find_differences(leader, batch, (first, second), texts, opened))

@@ -16,10 +16,12 @@ from edgeq.accuracy.paired_runs import (
 )
 from edgeq.conversion.convert import float_tflite
 from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
+from edgeq.converters.lowering import model_kinds
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.device_runners.devices import runtimes
 from edgeq.device_runners.devices.device import Device
+from edgeq.errors import UsageError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
 from edgeq.issues import make_issue
@@ -35,17 +37,23 @@ def evaluate_models(
     metrics: Sequence[str],
     preprocess: Sequence[str] | None,
     decode: str | None,
+    lowering: ConvertOptions,
     samples: int | None,
     seed: int,
     device: Device,
     on_progress: OnProgress,
     **options: Any,
 ) -> tuple[Evaluation, ...]:
-    """Evaluate each model on the same samples; see `edgeq.evaluate`."""
+    """Evaluate each model on the same samples; see `edgeq.evaluate`.
+
+    Args:
+        lowering: the inputs' shapes and constants, for framework models.
+    """
+    _require_framework(models, lowering)
     found = []
     with unchanged(*models), scratch.folder() as folder:
         for model in models:
-            path = float_tflite(model, folder, ConvertOptions())
+            path = float_tflite(model, folder, lowering)
             interface = read_interface(path)
             texts = read_preprocessing(path) if preprocess is None else preprocess
             steps = parse_preprocessing(texts, interface.inputs)
@@ -75,6 +83,22 @@ def evaluate_models(
     return tuple(
         replace(item, issues=(*item.issues, *_fed_differently(item, fed))) for item in found
     )
+
+
+def _require_framework(models: Sequence[Path], lowering: ConvertOptions) -> None:
+    """Refuse options that no model takes.
+
+    Raises:
+        UsageError: names the option.
+    """
+    given = {"--input-shape": lowering.input_shapes, "--fix-input": lowering.fixed_inputs}
+    for option in (name for name, values in given.items() if values):
+        if all(model_kinds.identify(model) == "tflite" for model in models):
+            raise UsageError(
+                f"{option} has no effect: all models are .tflite files, which take the sizes of "
+                "the samples.",
+                hint="Leave the option out.",
+            )
 
 
 def _fed_differently(item: Evaluation, fed: Sequence[tuple[str, ...]]) -> tuple[Issue, ...]:

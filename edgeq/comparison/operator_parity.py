@@ -18,6 +18,7 @@ from edgeq.converters.calibration.calibrate import batch_size
 from edgeq.converters.graph.layers import fed_tensors
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.quantmath import difference
+from edgeq.values.showing import bounded
 
 Arrays = Mapping[str, NDArray[Any]]
 Runner = Callable[[bytes, Arrays], Arrays]
@@ -32,6 +33,7 @@ _NUMBERS = frozenset(
 _MOST_AT_A_TIME = 200  # results; the operators before each of them go into separate files
 
 
+@bounded
 @dataclass(frozen=True)
 class OperatorDifference:
     """An operator whose result differs, though its inputs are the same.
@@ -47,6 +49,7 @@ class OperatorDifference:
     largest: float
 
 
+@bounded
 @dataclass(frozen=True)
 class Walk:
     """The result of comparing all operators one by one.
@@ -60,6 +63,7 @@ class Walk:
     wrong: OperatorDifference | None = None
 
 
+@bounded
 @dataclass(frozen=True)
 class Result:
     """A tensor that an operator computes from the model's inputs.

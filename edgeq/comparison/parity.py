@@ -29,6 +29,7 @@ from edgeq.files.reading import needs_unchanged
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.tflite.quantmath import difference
 from edgeq.values import FileRef
+from edgeq.values.showing import Shown, bounded
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -40,6 +41,7 @@ _ADDS_UP = "rounding adds up"
 APART = ("wrong", _ADDS_UP, "failed")  # verdicts: more than one step
 
 
+@bounded
 @dataclass(frozen=True)
 class ParityRow:
     """One device's kernels against XNNPACK here.
@@ -69,8 +71,9 @@ class ParityRow:
     error: str | None = None
 
 
+@bounded
 @dataclass(frozen=True)
-class Parity:
+class Parity(Shown):
     """A model's outputs on several kernels and devices.
 
     Attributes:

@@ -64,7 +64,7 @@ def adapt(model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Pa
         raise MissingExtraError(
             f"--scheme {scheme.name} needs TensorFlow for this model, because {reason}; TensorFlow "
             "is not installed here.",
-            hint="Install it with: pip install 'edgeq[convert]'; --scheme dynamic and fp16 do not "
+            hint='Install it with: pip install "edgeq[convert]"; --scheme dynamic and fp16 do not '
             "need it.",
         )
     if is_ours and not options.allow_float and reason is None:

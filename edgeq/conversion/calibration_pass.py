@@ -16,6 +16,7 @@ from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan
 from edgeq.converters.calibration import calibrate
 from edgeq.converters.calibration.calibrate import FloatRun, FloatRunner, Inputs
 from edgeq.converters.corrections.correct import parse_corrections
+from edgeq.converters.graph.rescaling import find_rescaling
 from edgeq.converters.lowering import lower
 from edgeq.converters.lowering.lower import Reader
 from edgeq.converters.rewrites.outputs.cutting import cut_outputs
@@ -181,7 +182,7 @@ def _ask_source(
         statistics = reader.batch_statistics(calibrate.stack(whole, model.inputs))
     hint = lint.InputHints(
         name=name,
-        rescaling=reader.rescaling(),
+        rescaling=reader.rescaling() or find_rescaling(read_model(Path(model.file.path)).tree),
         observed_over_expected_std=None if statistics is None else statistics[0],
         mean_shift_in_std=None if statistics is None else statistics[1],
     )

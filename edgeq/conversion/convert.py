@@ -80,7 +80,7 @@ def convert_model(
         best = quantize_model(job, float_model, plan, ready.run, issues)
         carried = ready.carried(float_model, options.layout)
         target.write_bytes(finish_file(best.content, carried))
-        proof = prove(job, target, float_model, choose_mix(job, float_model), issues)
+        proof = prove(job, target, float_model, choose_mix(job, best.source or float_model), issues)
         quality = measure_result(job, float_model, plan, target, issues)
         ways_out: tuple[WayOut, ...] = ()
         if quality is not None and is_lost(quality):
@@ -97,7 +97,7 @@ def convert_model(
             data=None if plan.samples is None else plan.samples.ref,
             test_data=None if plan.test is None else plan.test.ref,
             model=TfliteModel(
-                storage.refer(target, str(output)),
+                storage.refer(target, output.as_posix()),
                 scheme.name,
                 io,
                 options.granularity,
@@ -140,6 +140,7 @@ def _resolve_options(
         ("--int16", options.int16),
         ("--int4", options.int4),
         ("--weights int4", options.weights == "int4"),
+        ("--recurrent int8", options.recurrent == "int8"),
     ):
         if is_given and (scheme.activations != "int8" or options.calibrator == "tflite"):
             raise UsageError(

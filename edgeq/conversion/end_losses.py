@@ -23,6 +23,7 @@ from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.channel_scales import Units, can_split, find_units
 from edgeq.converters.calibration.input_rounding import round_input
 from edgeq.converters.graph.ends import ARRANGING, LEVELS, Ends
+from edgeq.converters.graph.recurrence import find_passed_states
 from edgeq.converters.quantization.selectors import Mix
 from edgeq.converters.rewrites.editor import Editor
 from edgeq.converters.writer.parameters import Affine, from_range
@@ -118,6 +119,20 @@ class EndLosses:
             for number, index in enumerate(flatbuffer.indices(graph.outputs))
             if index in self._spans
         }
+
+    def passed_states(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the inputs and outputs that hold states of layers computed in INT16."""
+        inputs, outputs = find_passed_states(self._tree)
+        readers = {self.names[place] for index in inputs for place in self.ends.readers[index]}
+        if not readers <= self._int16:
+            return (), ()
+        specs = self.model.inputs, self.model.outputs
+        numbers = self.inputs, flatbuffer.indices(self._tree.subgraphs[0].outputs)
+        first, second = (
+            tuple(spec.name for spec, index in zip(own, places, strict=True) if index in found)
+            for own, places, found in zip(specs, numbers, (inputs, outputs), strict=True)
+        )
+        return first, second
 
     def _tensors(self, outputs: Iterable[int]) -> list[int]:
         return [self.outputs[number] for number in outputs]

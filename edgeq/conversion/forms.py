@@ -20,8 +20,10 @@ from edgeq.conversion.scoring import Scorer
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.lowering import lower
 from edgeq.converters.lowering.lower import Reader
+from edgeq.converters.writer.precisions import recurrent_names
 from edgeq.errors import UsageError
 from edgeq.issues import make_issue
+from edgeq.tflite.model_file import read_model
 from edgeq.values import ConvertOptions, FloatModel, Issue
 from edgeq.values.schemes import Scheme
 
@@ -95,6 +97,23 @@ def wanted_form(scheme: Scheme, options: ConvertOptions) -> str:
     if options.lstm == "auto" and (is_elsewhere or scheme.activations != "int8"):
         return UNROLLED
     return options.lstm
+
+
+def require_recurrent(forms: Sequence[FloatModel], options: ConvertOptions) -> None:
+    """Refuse `--recurrent` for a model without the operators of a recurrent layer's steps.
+
+    Raises:
+        UsageError: it has none.
+    """
+    trees = (read_model(Path(form.file.path)).tree for form in forms)
+    if options.recurrent != ConvertOptions.recurrent and not any(map(recurrent_names, trees)):
+        is_fused = any(form.fused_layers for form in forms)
+        layers = "its LSTM layers are one operator each" if is_fused else "it has none"
+        raise UsageError(
+            f"--recurrent {options.recurrent} is for unrolled recurrent layers, and has no effect "
+            f"on this model: {layers}.",
+            hint="Pass --lstm unrolled, too." if is_fused else "Leave the option out.",
+        )
 
 
 def choose_form(

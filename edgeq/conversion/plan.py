@@ -83,7 +83,7 @@ class SamplePlan:
         """Whether the samples to measure on took no part in calibration."""
         if self.test is None:
             return bool(self.held_out)
-        return self.samples is None or not _is_same_data(self.samples, self.test)
+        return self.samples is None or not self.samples.is_same_as(self.test)
 
 
 def require_budgets(options: ConvertOptions) -> None:
@@ -117,13 +117,6 @@ def require_task(options: ConvertOptions) -> None:
             f"--max-drop limits the loss of the first --metric, and {first} has no interval.",
             hint="Name one of edgeq's metrics first, or remove --max-drop.",
         )
-
-
-def _is_same_data(samples: Samples, test: Samples) -> bool:
-    ours, theirs = samples.ref, test.ref
-    if samples.is_function and test.is_function:
-        return ours.source == theirs.source  # the digests cover only the samples read so far
-    return ours.sha256 == theirs.sha256
 
 
 def choose_mix(job: Job, model: FloatModel) -> Mix:
@@ -182,7 +175,8 @@ def plan_samples(
         return SamplePlan(None, (), test, (), has_task=has_task)
     samples = open_samples(data, model.inputs, declared)
     wanted = options.samples or DEFAULT_SAMPLES
-    there = samples.count_up_to(wanted + MAX_HELD_OUT) if samples.count is None else samples.count
+    there = samples.count_up_to(wanted + MAX_HELD_OUT)
+    there = there if samples.count is None else samples.count
     issues: tuple[Issue, ...] = ()
     if options.samples is None and test is None:
         wanted = min(wanted, there - there // 5)
@@ -190,7 +184,7 @@ def plan_samples(
         message = f"{wanted} calibration samples were requested, but there are only {there}."
         issues = (make_issue("convert.fewer_samples", message),)
     chosen = choose(samples, min(wanted, there), options.seed)
-    if test is not None and _is_same_data(samples, test):
+    if test is not None and samples.is_same_as(test):
         message = (
             f"--test-data is the same data as --data, and {len(chosen)} of its samples calibrate: "
             "the measured quality is too good; remove --test-data to hold out a part of --data."

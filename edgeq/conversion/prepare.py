@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from typing import Any
 from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_float
 from edgeq.conversion.file_metadata import Carried
-from edgeq.conversion.forms import choose_form, lower_forms
+from edgeq.conversion.forms import choose_form, lower_forms, require_recurrent
 from edgeq.conversion.plan import (
     CHECK_SAMPLES,
     Job,
@@ -38,6 +39,7 @@ from edgeq.converters.samples.open_samples import find_inputs
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.writer.precisions import name_of, recurrent_names
 from edgeq.device_runners.devices.kept_agent import KeptAgent
+from edgeq.errors import UsageError
 from edgeq.files import scratch, storage
 from edgeq.issues import make_issue
 from edgeq.metrics.decoding import parse_decoding, show_decoding
@@ -115,6 +117,7 @@ def prepare(
             whole.mkdir()
             lower_checked(reader, options, whole)
         forms = list(lower_forms(reader, scheme, options, folder))
+    require_recurrent(forms, options)
     float_model = forms[0]
     declared = parse_preprocessing(preprocess, float_model.inputs)
     plan = plan_samples(float_model, declared, data, test_data, options)
@@ -152,6 +155,11 @@ def open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tupl
     record = output.with_name(output.name + ".json")
     for target in (output, record):
         storage.refuse_overwriting(target, sources)
+    if output.suffix != ".tflite":
+        raise UsageError(
+            f"-o {output} must end in .tflite.",
+            hint=f"For example: -o {shlex.quote(str(output.with_suffix('.tflite')))}",
+        )
     return (
         stack.enter_context(storage.replacing(output)),
         stack.enter_context(storage.replacing(record)),

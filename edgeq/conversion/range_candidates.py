@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from edgeq.conversion.calibration_pass import feed
-from edgeq.conversion.input_ranges import choose_input_limits, cut_inputs, find_mask_limits
-from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan, choose_mix
-from edgeq.converters.calibration import calibrate, equalization
+from edgeq.conversion.input_ranges import cut_inputs
+from edgeq.conversion.plan import Job, SamplePlan, choose_mix
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.masked_ranges import REACH, fit_masks
 from edgeq.converters.calibration.saturation import Limit, limit_ranges
@@ -21,7 +19,6 @@ from edgeq.converters.calibration.zero_ranges import estimate_ranges
 from edgeq.converters.corrections.correct import parse_corrections
 from edgeq.converters.quantization.quantize import make_writer
 from edgeq.errors import DataError
-from edgeq.files import storage
 from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import shared_tree
@@ -30,7 +27,7 @@ from edgeq.values.schemes import Scheme
 
 # The statistics that "auto" tries; the others are used on request only.
 _TRIED = ("minmax", "mse", "percentile:99.99", "percentile:99.999")
-_TRIED_LARGE = _TRIED[:2]
+TRIED_LARGE = _TRIED[:2]
 
 # On the few samples that a large model's correction can hold, these two gain nothing over rounding
 # and bias alone, and take more than half of the time.
@@ -105,7 +102,7 @@ def choose_statistics(job: Job, model: FloatModel, plan: SamplePlan) -> tuple[st
     is_fast = job.options.effort == "fast" or len(plan.chosen) < FEWEST
     if is_fast or job.scheme.activations != "int8":
         return _TRIED[:1]
-    return _TRIED_LARGE if is_large(job, model) else _TRIED
+    return TRIED_LARGE if is_large(job, model) else _TRIED
 
 
 def is_large(job: Job, model: FloatModel) -> bool:
@@ -119,48 +116,14 @@ class CalibratedModel:
 
     Attributes:
         input_limits: tensor name to the limits of its range (see `input_ranges`).
+        notes: what a file made from it has to report.
     """
 
     model: FloatModel
     run: FloatRun
     is_equalized: bool
     input_limits: Mapping[str, Limit]
-
-
-def calibrated_models(
-    job: Job,
-    model: FloatModel,
-    plan: SamplePlan,
-    run: FloatRun,
-    names: Sequence[str],
-    issues: list[Issue],
-) -> tuple[CalibratedModel, ...]:
-    """Return the float model and, if requested and possible, the one with equalized channels.
-
-    Args:
-        issues: receives notes about their inputs.
-    """
-    limits = find_mask_limits(model, plan)
-    if len(choose_statistics(job, model, plan)) > 1:
-        judges = choose_judges(job, model, plan)
-        limits |= choose_input_limits(job, model, plan, run, judges, limits, issues)
-    plain = CalibratedModel(model, run, False, limits)
-    if "equalize" not in names:
-        return (plain,)
-    content = Path(model.file.path).read_bytes()
-    changed, factors = equalization.equalize(content, run.statistics.channels)
-    if not factors:
-        return (plain,)
-    path = job.folder / "equalized.tflite"
-    path.write_bytes(changed)
-    other = replace(model, file=storage.refer(path))
-    if is_large(job, model) and set(choose_statistics(job, model, plan)) <= set(_TRIED_LARGE):
-        # A second pass over the samples would cost more than it gains.
-        scaled = equalization.scale_statistics(run.statistics, factors)
-        return plain, CalibratedModel(other, replace(run, statistics=scaled), True, limits)
-    fed = feed(job, other, plan, "calibrate equalized")
-    again = calibrate.run_float_model(other, fed, job.folder, CHECK_SAMPLES)
-    return plain, CalibratedModel(other, again, True, limits)
+    notes: tuple[Issue, ...] = ()
 
 
 def make_candidates(

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeq.conversion.calibrated_models import calibrated_models
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.conversion.range_candidates import (
     FEWEST,
@@ -24,7 +25,6 @@ from edgeq.conversion.range_candidates import (
     CalibratedModel,
     RangeCandidate,
     activation_bytes,
-    calibrated_models,
     choose_corrections,
     choose_judges,
     choose_statistics,
@@ -53,7 +53,11 @@ _TRUST_DB = 1.0
 
 @dataclass(frozen=True)
 class Quantized:
-    """A quantized model and how it was made; `TfliteModel` documents the attributes."""
+    """A quantized model and how it was made; `TfliteModel` documents the other attributes.
+
+    Attributes:
+        source: the float model that it was made from, perhaps equalized; None for the job's.
+    """
 
     content: bytes
     ranges: Ranges | None = None
@@ -61,6 +65,7 @@ class Quantized:
     corrections: tuple[LayerCorrection, ...] = ()
     correction_samples: int = 0
     histograms: tuple[Histogram, ...] = ()
+    source: FloatModel | None = None
 
 
 def quantize_best(
@@ -88,10 +93,13 @@ def quantize_best(
         return settle_ties(job, model, plan, judges, content, issues) if has_ties else content
 
     if len(candidates) == 1 and not later:
+        only = _model_of(models, candidates[0])
+        issues += only.notes
         return Quantized(
             finish(candidates[0].content),
             candidates[0].ranges,
-            histograms=_histograms(models, candidates[0]),
+            histograms=compact(only.run.statistics, candidates[0].ranges),
+            source=only.model,
         )
     job.on_progress("choose", 0, None)
     scorer = Scorer(job, model, plan, run, judges)
@@ -112,20 +120,22 @@ def quantize_best(
     ]
     order = [best, *(place for place in range(len(tried)) if place != best)]
     chosen = _refit(job, plan, candidates, best, later)
+    own = _model_of(models, chosen)
+    issues += own.notes
     return Quantized(
         finish(chosen.content),
         chosen.ranges,
         tuple(tried[place] for place in order),
         chosen.corrections,
         chosen.correction_samples,
-        _histograms(models, chosen),
+        compact(own.run.statistics, chosen.ranges),
+        own.model,
     )
 
 
-def _histograms(models: Sequence[CalibratedModel], chosen: RangeCandidate) -> tuple[Histogram, ...]:
-    """Return the histograms of the float model that the chosen file was made from."""
-    own = next(item for item in models if item.is_equalized == chosen.is_equalized)
-    return compact(own.run.statistics, chosen.ranges)
+def _model_of(models: Sequence[CalibratedModel], chosen: RangeCandidate) -> CalibratedModel:
+    """Return the float model that the chosen file was made from."""
+    return next(item for item in models if item.is_equalized == chosen.is_equalized)
 
 
 # ---------------------------------------------------------------- judging them

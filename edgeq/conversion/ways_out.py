@@ -72,7 +72,7 @@ class Reconverter:
             made = quantize_model(job, model, ready.plan, run, [])
             carried = ready.carried(model, options.layout)
             target.write_bytes(finish_file(made.content, carried))
-            prove(job, target, model, choose_mix(job, model), [])
+            prove(job, target, model, choose_mix(job, made.source or model), [])
         except (QuantizationError, CertificateError, UsageError):
             return None  # a missing kernel, or an operator that stays float
         return measure_result(job, model, replace(ready.plan, has_task=False), target, [])

@@ -6,6 +6,9 @@ with different units to the same range. One INT8 step for all these values is to
 them. The rule (docs/decisions/0022) measures the operators at the ends alone: a float model that
 has only these operators in INT8 runs on calibration samples. If a part of its outputs is below
 `RUINED_DB`, the fewest operators that help stay in float. Layers with weights never do.
+
+States of a recurrent layer that an application passes on are float32 in and out: the layer computes
+them in INT16, and an INT8 step would round them again in every call.
 """
 
 from __future__ import annotations
@@ -84,9 +87,22 @@ def _decide(
 ) -> WideEnds:
     """Return what stays in float, and report it."""
     io = own.job.options.io
+    states_in, states_out = own.passed_states()
     if io not in (None, "float32"):
         issues += _refuse(own, tail, front, fine, io)
+        if states_in:
+            message = (
+                f"states ({', '.join(map(repr, states_in))}) are {io}, as --io {io} requests, and "
+                "are rounded in every call; without --io, they are float32"
+            )
+            issues.append(make_issue("convert.narrow_inputs", message))
         return NOT_WIDE
+    if states_in:
+        message = (
+            f"states ({', '.join(map(repr, states_in))}) are float32 in and out, because INT8 "
+            "would round them in every call; their layers compute them in INT16"
+        )
+        issues.append(make_issue("convert.wide_inputs", message))
     inputs, outputs = _names_of_inputs(own, front), []
     for number, index in own.outputs.items():
         if own.ends.makers.get(index) not in tail.places:
@@ -114,7 +130,8 @@ def _decide(
         issues.append(make_issue("convert.wide_inputs", message))
     operators = tuple(own.names[place] for place in sorted(tail.places | front.places))
     int16 = tuple(own.names[place] for place in sorted(fine.places))
-    return WideEnds(operators, (*inputs, *fine.names), tuple(outputs), int16)
+    names = dict.fromkeys((*inputs, *fine.names, *states_in))
+    return WideEnds(operators, (*names,), (*dict.fromkeys((*outputs, *states_out)),), int16)
 
 
 def _refuse(own: EndLosses, tail: Tail, front: Front, fine: FineInputs, io: str) -> Iterator[Issue]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeq.accuracy.inference import Interface, read_interface
 from edgeq.accuracy.paired_runs import make_scorers, measure_quality, require_clear_names
-from edgeq.children.child import Child
+from edgeq.children.child import Child, time_limit_s
 from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
 from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
 from edgeq.conversion.remedies import selector
@@ -231,11 +231,17 @@ def _run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Run the worker, which an interpreter may take down."""
     with Child(["edgeq.debugging.worker"], folders=[folder], late=True, feed=True) as child:
         child.send(json.dumps(job))
-        status, log = child.wait(), child.log()
+        with child.limited(time_limit_s()):
+            status = child.wait()
+        log = child.log()
         if status == 0:
-            return dict(json.loads(Path(job["result"]).read_text()))
-        if status < 0:
-            raise DataError(f"The runtime {child.ending} in one of the layers.", details=log)
+            return dict(json.loads(Path(job["result"]).read_text("utf-8")))
+        if child.crash is not None:
+            raise DataError(
+                f"The runtime {child.ending} in one of the layers.",
+                hint=child.hint(None),
+                details=log,
+            )
         last = child.last_line(f"it {child.ending}")
     if last.startswith("These are two different models"):
         raise DataError(last, hint="Name the float model that the other was made from.")

@@ -114,4 +114,4 @@ def _work() -> None:
         if position not in pair.matches
     ]
     report = {"layers": layers, "unmatched": unmatched}
-    Path(job["result"]).write_text(json.dumps(to_plain(report)))
+    Path(job["result"]).write_bytes(json.dumps(to_plain(report)).encode())

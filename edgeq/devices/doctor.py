@@ -22,7 +22,6 @@ _DEADLINE_S = 300.0  # TensorFlow takes its time to be imported from an SD card
 _LITTLE_MEMORY = 256_000_000  # a worker with ai-edge-litert and a small model takes 55 MB
 _LITTLE_DISK = 200_000_000  # a model, and samples that wait on disk
 _HOT_CELSIUS = 80.0  # where a Raspberry Pi's firmware begins to slow the processor
-_DOT_PRODUCT = {"asimddp", "i8mm", "avx512_vnni", "avx_vnni", "amx_int8"}
 # ai-edge-litert has no wheels for these machines, nor for older Pythons.
 _OLD_ARM = ("armv6l", "armv7l")
 _OLDEST_PYTHON = (3, 10)
@@ -79,7 +78,7 @@ def doctor(
         finds = _runtime_problems(facts, runtimes, needed, path, brought)
     is_here = facts.python_path == sys.executable and facts.device.startswith("local")
     parts = tuple(
-        Part(names[0], distribution_version(*names), purpose, f"pip install 'edgeq[{extra}]'")
+        Part(names[0], distribution_version(*names), purpose, f'pip install "edgeq[{extra}]"')
         for names, purpose, extra in (_PARTS if is_here else ())
     )
     problems = [
@@ -267,7 +266,7 @@ def _speed_problems(facts: DeviceFacts) -> Iterator[Problem]:
             f"The governor is {facts.governor}: the clock is not the highest during a run.",
             "sudo cpupower frequency-set -g performance",
         )
-    if facts.cpu_features and not _DOT_PRODUCT & set(facts.cpu_features):
+    if facts.has_dot_product is False:
         message = "The processor has no dot product instructions: INT8 gains less speed there."
         yield _problem("doctor.no_dot_product", message)
 

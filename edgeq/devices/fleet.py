@@ -13,11 +13,13 @@ from msgspec import Meta
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import EdgeqError, UsageError
 from edgeq.progress import OnProgress
+from edgeq.values.showing import Shown, bounded
 
 # One run on a device with this name, and with this progress.
 Work = Callable[[str, OnProgress], Any]
 
 
+@bounded
 @dataclass(frozen=True)
 class FleetEntry:
     """The result of one device.
@@ -39,8 +41,9 @@ class FleetEntry:
             raise ValueError("a device has either a result or an error")
 
 
+@bounded
 @dataclass(frozen=True)
-class Fleet:
+class Fleet(Shown):
     """The same run on several devices.
 
     Attributes:

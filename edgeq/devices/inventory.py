@@ -14,8 +14,10 @@ from edgeq.device_runners.devices.registry import read_devices
 from edgeq.device_runners.measuring import benchmark_tool_run
 from edgeq.errors import EdgeqError, UsageError
 from edgeq.values import DeviceFacts
+from edgeq.values.showing import bounded
 
 
+@bounded
 @dataclass(frozen=True)
 class DeviceCheck:
     """Whether a device answers.
@@ -35,7 +37,7 @@ class DeviceCheck:
     hint: str | None = None
 
 
-def check(names: Sequence[str] = ()) -> tuple[DeviceCheck, ...]:
+def check_devices(names: Sequence[str] = ()) -> tuple[DeviceCheck, ...]:
     """Ask devices what they are, all at the same time.
 
     Args:

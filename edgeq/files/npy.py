@@ -102,7 +102,7 @@ def load(path: Path) -> NDArray[Any]:
         DataError: it is damaged.
     """
     with open_file(path) as stream:
-        return _read_values(stream, str(path), os.fstat(stream.fileno()).st_size)
+        return read_values(stream, str(path), os.fstat(stream.fileno()).st_size)
 
 
 def load_all(path: Path) -> dict[str, NDArray[Any]]:
@@ -122,14 +122,15 @@ def load_all(path: Path) -> dict[str, NDArray[Any]]:
             arrays = {}
             for item in archive.infolist():
                 with archive.open(item) as member:
-                    values = _read_values(member, f"{item.filename} in {path}", item.file_size)
+                    values = read_values(member, f"{item.filename} in {path}", item.file_size)
                 arrays[item.filename.removesuffix(".npy")] = values
             return arrays
         except (zipfile.BadZipFile, struct.error, ValueError, RuntimeError, EOFError) as error:
             raise DataError(f"{path} is damaged: {error}.") from error
 
 
-def _read_values(stream: IO[bytes], where: str, size: int) -> NDArray[Any]:
+def read_values(stream: IO[bytes], where: str, size: int) -> NDArray[Any]:
+    """Read a whole array; arguments and errors as of `read_header`."""
     header = read_header(stream, where, size)
     flat = np.frombuffer(read_exactly(stream, header.size, where), header.dtype)
     return flat.reshape(header.shape, order="F" if header.is_fortran else "C")

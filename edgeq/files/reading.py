@@ -12,6 +12,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, BinaryIO, ParamSpec, TypeVar
 
+from edgeq import host
 from edgeq.errors import EdgeqError, SourceError
 
 _Given = ParamSpec("_Given")
@@ -34,7 +35,7 @@ def open_file(path: Path) -> BinaryIO:
             would wait for a writer, and reading a device may never end.
     """
     _require_regular(path.stat())  # before opening it: for some devices, that is an action
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = host.open_to_read(path)
     stream = os.fdopen(handle, "rb")
     try:
         _require_regular(os.fstat(handle))

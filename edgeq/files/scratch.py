@@ -1,15 +1,14 @@
 """Temporary files and folders that the next run removes if this one is killed.
 
-Each has a lock (flock) of its process, which the system releases at any end of the process. A later
-process that makes one of the same kind in the same place removes those whose lock is free. After a
-process has locked a file, it checks that the file still exists: another process may have removed it
-before it was locked.
+Each has a file beside it that its process has locked; the system unlocks it at any end of the
+process. A later process that makes one of the same kind in the same place removes those whose lock
+is free. After a process has locked a file, it checks that the file still exists: another process
+may have removed it before it was locked.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from edgeq import host
 from edgeq.errors import DeviceError, LoweringError, OutputError, QuantizationError
 
 _LOCK = ".lock"
@@ -42,7 +42,7 @@ def folder(beside: Path | None = None) -> Iterator[Path]:
         return
     is_made = False
     try:
-        with _folder(Path(_place()), f"edgeq-{os.getuid()}-") as fresh:
+        with _folder(Path(_place()), f"edgeq-{host.user_number()}-") as fresh:
             is_made = True
             with _reporting(fresh):
                 yield fresh
@@ -84,16 +84,20 @@ def _reporting(made: Path) -> Iterator[None]:
 
 @contextmanager
 def _folder(place: Path, prefix: str) -> Iterator[Path]:
-    for left in _left_over(place, prefix, _LOCK):
-        _remove(left.with_suffix(""), left)
-    lock, handle = _make_locked(place, prefix, _LOCK)
-    made = lock.with_suffix("")
-    try:
+    with _locked(place, prefix, "") as made:
         made.mkdir(mode=0o700)
         yield made
+
+
+@contextmanager
+def _locked(place: Path, prefix: str, suffix: str) -> Iterator[Path]:
+    """A path for the block to use, with a lock beside it; others like it are removed first."""
+    _remove_left_over(place, prefix, suffix)
+    lock, handle = _make_lock(place, prefix, suffix)
+    try:
+        yield lock.with_suffix("")
     finally:
-        _remove(made, lock)
-        os.close(handle)
+        _remove(lock, handle)
 
 
 def _is_of(error: OSError, made: Path) -> bool:
@@ -120,7 +124,7 @@ def _temporary_error(error: OSError) -> OutputError:
         place = os.environ.get("TMPDIR", "/tmp")
     return OutputError(
         f"The folder for temporary files, {place}, cannot be used: {error.strerror or error}.",
-        hint="Free space there, or name another folder: TMPDIR=/path/with/space edgeq ...",
+        hint="Free space there, or name another folder in the variable TMPDIR.",
     )
 
 
@@ -131,50 +135,47 @@ def file(target: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be made.
     """
-    prefix = f".{target.name}."
-    for path in _left_over(target.parent, prefix, _PARTIAL):
-        path.unlink(missing_ok=True)
-    temporary, handle = _make_locked(target.parent, prefix, _PARTIAL)
-    try:
+    with _locked(target.parent, f".{target.name}.", _PARTIAL) as temporary:
+        temporary.touch(exist_ok=False)
         yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-        os.close(handle)
 
 
-def _make_locked(place: Path, prefix: str, suffix: str) -> tuple[Path, int]:
+def _make_lock(place: Path, prefix: str, suffix: str) -> tuple[Path, int]:
     while True:
-        handle, name = tempfile.mkstemp(dir=place, prefix=prefix, suffix=suffix)
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        handle, name = tempfile.mkstemp(dir=place, prefix=prefix, suffix=suffix + _LOCK)
+        host.lock(handle, wait=True)
         if os.fstat(handle).st_nlink:
             return Path(name), handle
         os.close(handle)
 
 
-def _left_over(place: Path, prefix: str, suffix: str) -> Iterator[Path]:
-    """Files from `_make_locked` whose process has ended; each is locked while it is removed."""
+def _remove_left_over(place: Path, prefix: str, suffix: str) -> None:
+    """Remove what processes that have ended left; each is locked while it is removed."""
     names = []
     with suppress(OSError), os.scandir(place) as entries:
         names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
     for name in names:
-        middle = name[len(prefix) : -len(suffix)]
-        if name != prefix + middle + suffix or len(middle) != 8:  # of mkstemp
+        middle = name[len(prefix) : -len(suffix + _LOCK)]
+        if name != prefix + middle + suffix + _LOCK or len(middle) != 8:  # of mkstemp
             continue
         try:
-            handle = os.open(place / name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            handle = host.open_to_lock(place / name)
         except OSError:  # another process removed it, or it belongs to another user
             continue
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield place / name
-        except BlockingIOError:
-            continue
-        finally:
+        if host.lock(handle, wait=False):
+            _remove(place / name, handle)
+        else:
             os.close(handle)
 
 
-def _remove(made: Path, lock: Path) -> None:
-    """Remove the lock last, and only if the folder is removed, so that a later run tries again."""
-    shutil.rmtree(made, ignore_errors=True)
-    if not os.path.lexists(made):
-        lock.unlink(missing_ok=True)
+def _remove(lock: Path, handle: int) -> None:
+    """Remove the lock last, and only with what it is for, so that a later run tries again."""
+    made = lock.with_suffix("")
+    if made.is_dir():
+        host.remove_tree(made)
+    else:
+        host.remove(made)
+    if os.path.lexists(made):
+        os.close(handle)
+    else:
+        host.discard(lock, handle)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from edgeq import host
 from edgeq.errors import OutputError, UsageError
 from edgeq.escaping import json_text
 from edgeq.files import scratch
@@ -38,15 +39,15 @@ def refer(path: Path, shown_as: str | None = None) -> FileRef:
 
     Args:
         path: an existing file or folder.
-        shown_as: the path in records, by default `path`.
+        shown_as: the path in records, by default `path` with slashes, also on Windows.
     """
     if path.is_file():
-        return FileRef(shown_as or str(path), hash_file(path), path.stat().st_size)
+        return FileRef(shown_as or path.as_posix(), hash_file(path), path.stat().st_size)
     digest, size = hashlib.sha256(), 0
     for entry in sorted(item for item in path.rglob("*") if item.is_file()):
         digest.update(f"{entry.relative_to(path).as_posix()}\0{hash_file(entry)}\n".encode())
         size += entry.stat().st_size
-    return FileRef(shown_as or str(path), digest.hexdigest(), size)
+    return FileRef(shown_as or path.as_posix(), digest.hexdigest(), size)
 
 
 def refer_bytes(content: bytes, shown_as: str) -> FileRef:
@@ -93,7 +94,7 @@ def record_json(kind: str, body: dict[str, Any], issues: Sequence[Issue] = ()) -
 
 def write_record(target: Path, kind: str, value: Any) -> None:
     """Write one record."""
-    target.write_text(record_json(kind, to_plain(value), find_issues(value)), "utf-8")
+    target.write_bytes(record_json(kind, to_plain(value), find_issues(value)).encode("utf-8"))
 
 
 def find_issues(value: Any) -> tuple[Issue, ...]:
@@ -154,12 +155,9 @@ def replacing(target: Path) -> Iterator[Path]:
     """
     with _temporary_beside(target) as temporary:
         yield temporary
-        with temporary.open("rb") as stream:
+        with temporary.open("r+b") as stream:  # Windows flushes only what may be written
             os.fsync(stream.fileno())
-        mask = os.umask(0)  # the permissions of a new file
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(target)
+        host.replace(temporary, target)
 
 
 @contextmanager
@@ -174,7 +172,8 @@ def _temporary_beside(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(
             f"Cannot write {target}: {error.strerror or error}.",
-            hint="Check that the folder exists, is writable and has space, or choose another -o.",
+            hint=host.hint_if_open(error)
+            or "Check that the folder exists, is writable and has space, or choose another -o.",
         ) from error
 
 

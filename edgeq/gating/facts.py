@@ -18,6 +18,7 @@ from edgeq.values import (
     DataRef,
     Evaluation,
     FileRef,
+    Fit,
     Issue,
     MetricLoss,
     MetricValue,
@@ -112,6 +113,14 @@ class SizeFact:
 
 
 @dataclass(frozen=True)
+class FitFact:
+    """Whether the file fits boards."""
+
+    fit: Fit
+    origin: Origin
+
+
+@dataclass(frozen=True)
 class FailedDevice:
     """A device of a fleet that gave no result."""
 
@@ -134,6 +143,7 @@ class Facts:
     benches: tuple[BenchFact, ...]
     certificates: tuple[CertificateFact, ...]
     sizes: tuple[SizeFact, ...]
+    fits: tuple[FitFact, ...]
     failures: tuple[FailedDevice, ...]
     unused: tuple[str, ...]
 
@@ -176,6 +186,7 @@ def gather(records: Sequence[Record], what: str) -> Facts:
         benches=tuple(found.get(BenchFact, ())),
         certificates=tuple(found.get(CertificateFact, ())),
         sizes=tuple(found.get(SizeFact, ())),
+        fits=tuple(found.get(FitFact, ())),
         failures=tuple(found.get(FailedDevice, ())),
         unused=tuple(record.path for record in records if record.path not in used),
     )
@@ -185,7 +196,7 @@ def gather(records: Sequence[Record], what: str) -> Facts:
 
 
 def _find_candidate(parts: Sequence[Part], what: str) -> FileRef:
-    roles = ("convert", "tune", "compare", "debug", "parity", "inspect")
+    roles = ("convert", "tune", "compare", "debug", "parity", "inspect", "fit")
     named = [(p.record.path, models_of(p)[0]) for p in parts if p.kind in roles]
     measured = [(p.record.path, models_of(p)) for p in parts if p.kind in ("bench", "eval")]
     if not named:
@@ -207,7 +218,7 @@ def _measured_alone(
     if not measured:
         raise RecordError(
             f"The {what} have no figure of a model that could be judged.",
-            hint="Give the record of convert, tune, inspect, compare, bench or eval.",
+            hint="Give the record of convert, tune, inspect, fit, compare, bench or eval.",
         )
     alone = [(record, own) for record, own in measured if len({m.sha256 for m in own}) == 1]
     if alone:
@@ -230,7 +241,7 @@ def _different(what: str, one: tuple[str, FileRef], other: tuple[str, FileRef]) 
 
 # ---------------------------------------------------------------- what each kind holds
 
-Fact = QualityFact | EvalFact | BenchFact | CertificateFact | SizeFact | FailedDevice
+Fact = QualityFact | EvalFact | BenchFact | CertificateFact | SizeFact | FitFact | FailedDevice
 
 
 Makers = Sequence[Any]  # results of `convert` and `tune`
@@ -255,6 +266,11 @@ def _read_made(part: Part, candidate: FileRef, makers: Makers) -> Iterator[Fact]
 
 def _read_inspection(part: Part, candidate: FileRef, makers: Makers) -> Iterator[Fact]:
     yield CertificateFact(part.value.certificate, part.origin(".certificate"))
+    yield SizeFact(part.value.model.size_bytes, part.origin(".model.size_bytes"))
+
+
+def _read_fit(part: Part, candidate: FileRef, makers: Makers) -> Iterator[Fact]:
+    yield FitFact(part.value, part.origin())
     yield SizeFact(part.value.model.size_bytes, part.origin(".model.size_bytes"))
 
 
@@ -312,6 +328,7 @@ _READERS: dict[str, Callable[[Part, FileRef, Makers], Iterator[Fact]]] = {
     "convert": _read_made,
     "tune": _read_made,
     "inspect": _read_inspection,
+    "fit": _read_fit,
     "compare": _read_comparison,
     "bench": _read_bench,
     "eval": _read_evaluations,

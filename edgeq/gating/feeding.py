@@ -40,10 +40,10 @@ def inherited_doubts(
             own = value.data.preprocessing
         if own == value.data.preprocessing:
             yield from (issue for issue in value.issues if issue.code in _FED)
-        searched = {ref.sha256 for ref in (value.data, value.test_data) if ref is not None}
-        if data.sha256 in searched:
+        searched = [ref for ref in (value.data, value.test_data) if ref is not None]
+        if any(data.has_samples_of(ref) for ref in searched):
             yield from (issue for issue in value.issues if issue.code == "tune.same_samples")
-        if data.sha256 == value.data.sha256:
+        if data.has_samples_of(value.data):
             text = (
                 f"{data.source} is the calibration data: the drop measured on it is too optimistic."
             )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edgeq import timing
-from edgeq.accuracy.verdict import doubt_of_parts, total_sqnr_db, worst_sqnr_db
+from edgeq.accuracy.verdict import doubt_of_parts, find_lost, total_sqnr_db, worst_sqnr_db
 from edgeq.gating.facts import BenchFact, EvalFact, Facts, QualityFact, inside
 from edgeq.gating.intervals import Estimate
 from edgeq.metrics.catalogue import ACCURACY
@@ -162,6 +162,20 @@ def find_total_sqnrs(facts: Facts, device: str | None) -> Iterator[Figure]:
     """The SQNR of the worst whole output, which is all that records of edgeq 0.1 have."""
     for fact in _qualities(facts):
         yield _sqnr(fact, total_sqnr_db(fact.quality), _whole_outputs(fact))
+
+
+def find_lost_parts(facts: Facts, device: str | None) -> Iterator[Figure]:
+    """The number of parts and columns that are lost, which records of edgeq 0.1 do not tell."""
+    for fact in _qualities(facts):
+        if any(output.parts for output in fact.quality.outputs):
+            lost, doubt = find_lost(fact.quality), doubt_of_parts(fact.quality)
+            shown = f"{plural(len(lost), 'lost part')}{f': {lost[0]}' if lost else ''}"
+            known = None if doubt is not None and not lost else Estimate(float(len(lost)))
+            origins = (inside(fact.origin, ".outputs"),)
+            yield Figure(
+                fact.data.sha256, known, "count", shown if known else str(doubt), origins,
+                fact.issues, fact,
+            )  # fmt: skip
 
 
 def _whole_outputs(fact: QualityFact) -> list[tuple[str, float | None]]:

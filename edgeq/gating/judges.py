@@ -104,6 +104,28 @@ def _judge_all(find: Find, proof: str, *, is_upper: bool) -> Judge:
     return judge
 
 
+_OF_FIT = {"fits": "pass", "tight": "cannot-tell", "no": "fail"}
+
+
+def judge_fit(limit: Limit, scene: Scene) -> Iterator[Finding]:
+    """Whether the file fits the board that the rule names."""
+    for fact in scene.now.fits:
+        for place, found in enumerate(fact.fit.boards):
+            if found.board.name != limit.text:
+                continue
+            verdict = _OF_FIT[found.verdict]
+            yield Finding(
+                subject=limit.text, verdict=verdict,
+                reason="; ".join(found.reasons) or "it fits, with room for your program",
+                figure=found.verdict.upper(), value=None, low=None, high=None, unit="",
+                origins=(inside(fact.origin, f".boards[{place}].verdict"),), accepted=(),
+                remedy=None if verdict == "pass" else _MAKE_ROOM, is_sound=True,
+            )  # fmt: skip
+
+
+_MAKE_ROOM = "Declare a smaller --headroom-flash or --headroom-ram if your program is smaller."
+
+
 def judge_runtime(limit: Limit, scene: Scene) -> Iterator[Finding]:
     """Whether a release of TensorFlow Lite can load and run the file."""
     for fact in scene.now.certificates[:1]:

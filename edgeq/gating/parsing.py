@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeq.errors import UsageError
+from edgeq.errors import UsageError, did_you_mean
 from edgeq.gating.policy import NOT_DISPROVEN, PROOFS, PROVEN, Limit, Policy
 from edgeq.gating.rules import RULES, Rule, rules_in
 from edgeq.issues import ISSUE_KINDS
+from edgeq.metrics.catalogue import edgeq_name
 from edgeq.project import Keys, ProjectFile, read_project, unknown_key
 
 SETTINGS = ("drop_must_be", "speed_must_be", "accept")
@@ -56,7 +56,8 @@ def _limits(project: ProjectFile, table: Mapping[str, Any]) -> Iterator[Limit]:
         if key in _NAMED:
             for name, rules in _table(project, keys, value).items():
                 own = _table(project, (*keys, name), rules)
-                yield from _own_limits(project, (*keys, name), own, key, name)
+                about = edgeq_name(name) if key == "metrics" else name
+                yield from _own_limits(project, (*keys, name), own, key, about)
         elif key == "regression":
             own = _table(project, keys, value)
             yield from _own_limits(project, keys, own, "regression", None)
@@ -129,7 +130,7 @@ def _limit(
             f"{project.at(*keys)}: {name} must be {error}, not {value!r}.",
             hint=f"For example: {rule.key} = {rule.example}",
         ) from error
-    side = "at least" if rule.key.startswith("min_") else "at most"
+    side = rule.words or ("at least" if rule.key.startswith("min_") else "at most")
     unit = rule.unit.removesuffix("s") if value == 1 and rule.unit == " points" else rule.unit
     shown = f"{side} {value}{unit}"
     line = project.lines.get(keys)
@@ -140,11 +141,10 @@ def _limit(
 def _proof(project: ProjectFile, table: Mapping[str, Any], key: str, default: str) -> str:
     value = table.get(key, default)
     if value not in PROOFS:
-        close = difflib.get_close_matches(str(value), PROOFS, n=1)
         raise UsageError(
             f"{project.at('policy', key)}: {key} must be {PROVEN!r} or {NOT_DISPROVEN!r}, not "
             f"{value!r}.",
-            hint=f"Did you mean {close[0]!r}?" if close else None,
+            hint=did_you_mean(str(value), PROOFS).strip() or None,
         )
     return str(value)
 

@@ -27,6 +27,7 @@ _UNITS = {
     "GiB": 1024**3,
 }
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)")
+_BOARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
 
 
@@ -39,7 +40,7 @@ class Limit:
         device: or metric that its table names; None elsewhere.
         name: with its table, as users see it.
         value: in the rule's unit.
-        text: of a version, "" otherwise.
+        text: of a version or the name of a board, "" otherwise.
         shown: e.g. "at most 0.5 points".
         line: where it is written.
     """
@@ -73,8 +74,8 @@ class Policy:
 
 # ---------------------------------------------------------------- reading one number
 
-# From a value of the file to a number, or to the text of a version; ValueError says what was
-# expected.
+# From a value of the file to a number, or to the text of a version or of a name; ValueError says
+# what was expected.
 Reader = Callable[[Any], float | str]
 
 
@@ -136,6 +137,17 @@ def read_size(value: Any) -> float:
     if match is None or match[2] not in _UNITS or not 0 < float(match[1]) <= _MOST:
         raise ValueError(f'a size in quotes with one of {", ".join(_UNITS)}, such as "300 kB"')
     return float(match[1]) * _UNITS[match[2]]
+
+
+def read_board(value: Any) -> str:
+    """The name of a board, as `edgeq fit --board` takes it.
+
+    Raises:
+        ValueError: something else.
+    """
+    if not isinstance(value, str) or not _BOARD.fullmatch(value):
+        raise ValueError('the name of a board in quotes, such as "raspberry-pi-pico"')
+    return value
 
 
 def read_version(value: Any) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edgeq.gating import figures
 from edgeq.gating import policy as reading
 from edgeq.gating.intervals import growth_percent, increase, lost_db
-from edgeq.gating.judges import Judge, at_least, at_most, judge_runtime
+from edgeq.gating.judges import Judge, at_least, at_most, judge_fit, judge_runtime
 from edgeq.gating.policy import Reader
 from edgeq.gating.regressions import latency_regression, regression, sqnr_regression
 
@@ -27,6 +27,7 @@ class Rule:
         judge: one finding for each figure; none when no record has one.
         missing: what to do then.
         improve: what to do when it is missed.
+        words: before the value, where a rule is not a lower or an upper limit.
     """
 
     key: str
@@ -38,6 +39,7 @@ class Rule:
     judge: Judge
     missing: str
     improve: str
+    words: str = ""
 
 
 _DROP, _SPEED = "drop_must_be", "speed_must_be"
@@ -64,6 +66,9 @@ _RULES = (
          at_least(figures.find_accuracies, _DROP), _EVAL, _TRAINING),
     Rule("min_sqnr_db", "", reading.read_number, " dB", "SQNR of the outputs' worst part", "25",
          at_least(figures.find_sqnrs), _COMPARE, _DEBUG),
+    Rule("max_lost_parts", "", reading.read_count, "",
+         "parts and columns of the outputs that INT8 has lost", "0",
+         at_most(figures.find_lost_parts), _COMPARE, _DEBUG),
     Rule("max_size", "", reading.read_size, "", "size of the file", '"300 kB"',
          at_most(figures.find_sizes), _CONVERT, _SIZE),
     Rule("max_float_islands", "", reading.read_count, "",
@@ -74,6 +79,9 @@ _RULES = (
          "TensorFlow Lite release that must be able to load the file", '"2.14"',
          judge_runtime, _CONVERT,
          "Convert with --granularity tensor or another --scheme."),
+    Rule("fit", "", reading.read_board, "", "microcontroller board that it must fit",
+         '"raspberry-pi-pico"', judge_fit, "Give the record of edgeq fit --board for this board.",
+         "See with edgeq fit what is missing and where memory peaks.", "on"),
     Rule("max_loss", "metrics", reading.read_number, "",
          "how much worse than FP32 the metric is, in points or in its unit", "0.5",
          at_most(figures.find_losses, _DROP), _METRIC, _DEBUG),

@@ -26,7 +26,7 @@ def find_commit() -> str:
     try:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"],
-            capture_output=True, text=True, check=False, timeout=_GIT_S,
+            capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=_GIT_S,
         )  # fmt: skip
         words = done.stderr.strip()
     except (OSError, subprocess.TimeoutExpired) as error:

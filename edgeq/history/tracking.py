@@ -70,7 +70,7 @@ class MlflowTracker:
         except ImportError as error:
             raise MissingExtraError(
                 "--mlflow needs MLflow, which is not installed here.",
-                hint="Install it with: pip install 'edgeq[mlflow]'",
+                hint='Install it with: pip install "edgeq[mlflow]"',
             ) from error
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)

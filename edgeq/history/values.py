@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgeq.values import Issue
+from edgeq.values.showing import Shown, bounded
 
 
+@bounded
 @dataclass(frozen=True)
 class Metric:
     """A figure that can be followed through records.
@@ -39,6 +41,7 @@ METRICS: dict[str, Metric] = {
 }
 
 
+@bounded
 @dataclass(frozen=True)
 class Condition:
     """Something that must be the same for two figures to be compared.
@@ -54,6 +57,7 @@ class Condition:
     shown: str = field(compare=False)
 
 
+@bounded
 @dataclass(frozen=True)
 class Figure:
     """One number of a record.
@@ -82,6 +86,7 @@ class Figure:
     conditions: tuple[Condition, ...]
 
 
+@bounded
 @dataclass(frozen=True)
 class Summary:
     """The columns that a history keeps of a record, beside its bytes.
@@ -142,6 +147,7 @@ class Entry(NamedTuple):
     tags: str
 
 
+@bounded
 @dataclass(frozen=True)
 class Filter:
     """A selection of records; None does not restrict.
@@ -163,6 +169,7 @@ class Filter:
     last: int | None = None
 
 
+@bounded
 @dataclass(frozen=True)
 class Place:
     """The place of a history.
@@ -175,6 +182,7 @@ class Place:
     reason: str
 
 
+@bounded
 @dataclass(frozen=True)
 class Listing:
     """Records of a history, the newest first.
@@ -189,6 +197,7 @@ class Listing:
     entries: tuple[Entry, ...]
 
 
+@bounded
 @dataclass(frozen=True)
 class Addition:
     """The outcome of adding one file.
@@ -210,6 +219,7 @@ class Addition:
     error: str | None = None
 
 
+@bounded
 @dataclass(frozen=True)
 class TrendPoint:
     """One record's figure.
@@ -235,6 +245,7 @@ class TrendPoint:
     change: float | None
 
 
+@bounded
 @dataclass(frozen=True)
 class TrendSeries:
     """Points that can be compared with each other, oldest first.
@@ -251,8 +262,9 @@ class TrendSeries:
     points: tuple[TrendPoint, ...]
 
 
+@bounded
 @dataclass(frozen=True)
-class Trend:
+class Trend(Shown):
     """One metric over time; figures that cannot be compared are in separate series."""
 
     metric: str
@@ -262,6 +274,7 @@ class Trend:
     series: tuple[TrendSeries, ...]
 
 
+@bounded
 @dataclass(frozen=True)
 class FigureChange:
     """A figure of one record beside the same of another.
@@ -288,6 +301,7 @@ class FigureChange:
     is_clear: bool | None
 
 
+@bounded
 @dataclass(frozen=True)
 class RecordDifference:
     """Two records side by side.
@@ -303,6 +317,7 @@ class RecordDifference:
     doubts_after: tuple[Issue, ...] = ()
 
 
+@bounded
 @dataclass(frozen=True)
 class Check:
     """A history read through.

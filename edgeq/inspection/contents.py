@@ -16,12 +16,13 @@ _LONGEST_TEXT = 400  # characters of a metadata entry that are worth showing
 
 
 @needs_unchanged("path")
-def inspect_model(path: Path) -> Inspection:
+def inspect_model(path: str | Path) -> Inspection:
     """Operators, tensors, quantization, signatures, metadata, and where the bytes are.
 
     Raises:
         SourceError: unreadable, damaged, or no `.tflite`.
     """
+    path = Path(path)
     proof = certify(path)
     tree = flatbuffer.read(path)
     sizes, unused = _constant_sizes(tree)

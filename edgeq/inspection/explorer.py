@@ -80,7 +80,7 @@ def require_explorer() -> None:
     if importlib.util.find_spec("model_explorer") is None:
         raise MissingExtraError(
             "--explorer needs Model Explorer, which is not installed here.",
-            hint="Install it with: pip install 'edgeq[explorer]'",
+            hint='Install it with: pip install "edgeq[explorer]"',
         )
 
 
@@ -110,7 +110,7 @@ def serve(
         paths = []
         for number, text in enumerate(data):
             paths.append(folder / f"{number}.json")
-            paths[-1].write_text(text)
+            paths[-1].write_bytes(text.encode("utf-8"))
         given = json.dumps(
             {"model": str(model.absolute()), "host": HOST, "port": chosen,
              "data": [str(path) for path in paths]}

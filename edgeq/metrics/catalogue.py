@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.errors import UsageError
+from edgeq.errors import UsageError, did_you_mean
 from edgeq.metrics.classification import F1, TopK, class_labels, pick_output
 from edgeq.metrics.detection import COCO_IOUS, MeanAveragePrecision
 from edgeq.metrics.keypoints import CorrectKeypoints
@@ -85,6 +85,25 @@ _NUMBERED: tuple[tuple[str, Callable[[str], Metric]], ...] = (
     (r"pck@(0\.\d*[1-9]\d*)", lambda share: CorrectKeypoints(float(share))),
 )
 
+# Names from other libraries; written with "_" here, and read in any case with "-" and " ", too.
+_OTHER_NAMES = {
+    "acc": ACCURACY, "accuracy": ACCURACY, "top_1": ACCURACY, "top_1_accuracy": ACCURACY,
+    "binary_accuracy": ACCURACY, "categorical_accuracy": ACCURACY,
+    "sparse_categorical_accuracy": ACCURACY, "top_5": "top5", "top_5_accuracy": "top5",
+    "f1_score": "f1", "macro_f1": "f1", "roc_auc": "auc", "auroc": "auc",
+    "equal_error_rate": "eer", "iou": "miou", "mean_iou": "miou", "jaccard": "miou",
+    "ap": "map", "map50_95": "map", "map_50_95": "map", "mean_average_precision": "map",
+    "ap50": "map@0.5", "map50": "map@0.5", "map_50": "map@0.5", "map@50": "map@0.5",
+    "pck": "pck@0.2", "mean_absolute_error": "mae", "mean_squared_error": "mse",
+    "root_mean_squared_error": "rmse", "r2_score": "r2", "r_squared": "r2",
+}  # fmt: skip
+
+
+def edgeq_name(metric: str) -> str:
+    """The name under which edgeq has a metric; an unknown name stays as it is."""
+    flat = re.sub(r"[- ]", "_", metric.lower())
+    return flat if flat in METRICS else _OTHER_NAMES.get(flat, metric)
+
 
 def check_metric(name: str) -> None:
     """Refuse what `make_metric` would refuse; nothing is imported.
@@ -104,14 +123,17 @@ def make_metric(name: str) -> Metric:
     """
     if ":" in name:
         return Custom(name)
+    given, name = name, edgeq_name(name)
     if name in METRICS:
         return METRICS[name]()
     for pattern, make in _NUMBERED:
         if (found := re.fullmatch(pattern, name)) is not None:
             return make(found[1])
+    guess = did_you_mean(given, (*METRICS, *_OTHER_NAMES))
     raise UsageError(
-        f"Unknown metric {name!r}; known: {', '.join(METRICS)} and module:function.",
-        hint="topN, map@IOU and pck@SHARE take other numbers, such as top3, map@0.75 and pck@0.1.",
+        f"Unknown metric {given!r}; known: {', '.join(METRICS)} and module:function.",
+        hint=f"{guess}topN, map@IOU and pck@SHARE take other numbers, such as top3, map@0.75 and "
+        "pck@0.1.",
     )
 
 

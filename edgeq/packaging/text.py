@@ -56,7 +56,7 @@ def _download_lines(download: DownloadSize) -> Iterator[str]:
             sign = "+" if file.compressed >= file.before else "-"
             text += f", {sign}{show_bytes(abs(file.compressed - file.before))} since {previous}"
             text += (
-                " (pip install 'edgeq[patch]' shows the size of a patch)"
+                ' (pip install "edgeq[patch]" shows the size of a patch)'
                 if file.patch is None
                 else f", a patch of {show_bytes(file.patch)}"
             )

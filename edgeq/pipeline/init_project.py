@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,16 @@ from edgeq.conversion.convert import float_tflite
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.lowering import lower
 from edgeq.converters.lowering.model_kinds import KINDS, identify
-from edgeq.converters.samples.generators import is_function_reference
 from edgeq.converters.samples.input_shapes import show_shape
 from edgeq.converters.samples.preprocessing import parse_preprocessing
+from edgeq.converters.samples.references import is_function_reference
 from edgeq.converters.training.learned_ranges import trained_granularity
+from edgeq.device_runners.devices.registry import PROJECT_FILE
 from edgeq.errors import DataError, UsageError
 from edgeq.escaping import printable, toml_string
-from edgeq.files import scratch
+from edgeq.files import scratch, storage
 from edgeq.packaging.targets import NAMES as TARGETS
+from edgeq.project import read_project
 from edgeq.values import ConvertOptions, TensorSpec
 from edgeq.values.schemes import SCHEMES
 
@@ -39,6 +42,58 @@ class Outline:
     outputs: tuple[TensorSpec, ...]
     preprocess: tuple[str, ...]
     trained: str | None
+
+
+def init(
+    model: str | Path,
+    output: str | Path = PROJECT_FILE,
+    *,
+    data: str | None = None,
+    test_data: str | None = None,
+    preprocess: Sequence[str] = (),
+    force: bool = False,
+    options: ConvertOptions | None = None,
+) -> None:
+    """Write a commented `edgeq.toml` for a model, as `edgeq init` does.
+
+    Args:
+        model: path of a model for `convert`; its inputs and outputs are read.
+        output: the file to write.
+        data: path or "module:function" of the representative dataset.
+        test_data: the same of the labelled samples.
+        preprocess: `--preprocess` texts, e.g. "scale=1/255".
+        force: replace an existing file.
+        options: how to read the model.
+
+    Raises:
+        UsageError: the file exists, or `preprocess` is wrong.
+        EdgeqError: the model or the data cannot be read.
+    """
+    source, target = Path(model), Path(output)
+    require_new(target, source, force)
+    chosen = options or ConvertOptions()
+    outline = look_at(source, preprocess, chosen)
+    text = write_outline(
+        outline, source, target.parent, data=data, test_data=test_data, options=chosen
+    )
+    storage.write_atomically(target, text.encode())
+
+
+def require_new(output: Path, model: Path, force: bool) -> None:
+    """Refuse to replace a file that was not meant.
+
+    Raises:
+        UsageError: it exists.
+        OutputError: it cannot be written.
+    """
+    storage.refuse_overwriting(output, [model])
+    if output.exists() and not force:
+        hint = "Replace it with --force, or choose another -o."
+        if set(read_project(output).sections) <= {"devices"}:
+            typed = f"edgeq init {shlex.quote(str(model))} -o - >> {shlex.quote(str(output))}"
+            hint = f"It has only [devices]; add the rest: {typed}"
+        raise UsageError(f"{output} already exists.", hint=hint)
+    storage.require_writable(output)
 
 
 def look_at(model: Path, preprocess: Sequence[str], options: ConvertOptions) -> Outline:
@@ -159,7 +214,7 @@ def _data_lines(outline: Outline, data: str | None, test_data: str | None) -> li
         needs = "a few hundred real samples, as they reach the application"
     lines = [
         "[data]",
-        "# .npz, .npy, .csv, a folder of images (or of class folders), or package.module:function",
+        "# .npz, .npy, .csv, a folder of images or sounds, or package.module:function",
         f"{_or_comment('calibration', data, 'samples.npz')}  # {needs}",
         f"{_or_comment('test', test_data, 'test.npz')}  # labelled samples, others than those",
         "# From such a sample to an input: scale, offset, mean, std, resize, channels, or a family",
@@ -204,8 +259,8 @@ max_float_islands = 0  # float operators left inside
 
 def _relative(path: Path, folder: Path) -> str:
     if path.is_absolute():
-        return str(path)
-    return os.path.relpath(path, folder)
+        return path.as_posix()
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def _place(source: str | None, folder: Path) -> str | None:

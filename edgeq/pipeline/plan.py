@@ -9,12 +9,13 @@ from typing import Any
 
 from edgeq.converters.lowering.model_kinds import identify
 from edgeq.converters.quantization.resolve_scheme import resolve
-from edgeq.converters.samples.generators import is_function_reference
+from edgeq.converters.samples.references import is_function_reference
 from edgeq.converters.training.learned_ranges import trained_granularity
 from edgeq.device_runners.devices.addresses import resolve_address
 from edgeq.device_runners.devices.device import Device
 from edgeq.device_runners.devices.registry import NamedDevice, read_devices
 from edgeq.errors import DataError, SourceError, UsageError
+from edgeq.fit.boards import choose, own_boards
 from edgeq.gating.parsing import read_policy
 from edgeq.packaging.assembly.build import PackageOptions
 from edgeq.packaging.targets import NAMES as TARGETS
@@ -22,7 +23,7 @@ from edgeq.pipeline.keys import KEYS
 from edgeq.pipeline.settings import Name, Override, Setting, read_settings
 from edgeq.pipeline.trust import find_code, programs_on
 from edgeq.project import NamedCode, ProjectFile, read_project
-from edgeq.values import BenchOptions, ConvertOptions, TuneOptions
+from edgeq.values import BenchOptions, Board, ConvertOptions, TuneOptions
 from edgeq.values.schemes import SCHEMES
 
 BUILD_FOLDER = "build"
@@ -87,6 +88,7 @@ class Plan:
         latency: whether to measure it.
         workers, test_samples: see `compare`.
         has_policy: whether a gate judges the result.
+        board: microcontroller board that the policy's `fit` names, None without.
         baseline_records: of the released model, for `[policy.regression]`.
         package: None without packages.
         code: all that the `edgeq.toml` names and the run executes; see `edgeq.pipeline.trust`.
@@ -111,6 +113,7 @@ class Plan:
     workers: int | None
     test_samples: int | None
     has_policy: bool
+    board: Board | None
     baseline_records: tuple[Path, ...]
     package: PlannedPackage | None
     code: tuple[NamedCode, ...]
@@ -180,6 +183,7 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
         workers=_value(given, "run", "workers"),
         test_samples=_value(given, "data", "test_samples"),
         has_policy="policy" in project.sections,
+        board=_find_board(project),
         baseline_records=_find_records(given, output),
         package=_read_package(project, given) if "package" in project.sections else None,
         code=find_code(project, given, (calibration, test), [item.programs for item in used]),
@@ -187,6 +191,14 @@ def read_plan(path: Path, overrides: Mapping[Name, Override] | None = None) -> P
 
 
 # ---------------------------------------------------------------- values
+
+
+def _find_board(project: ProjectFile) -> Board | None:
+    name = project.sections.get("policy", {}).get("fit")
+    if name is None:
+        return None
+    (board,) = choose([name], own_boards(Path(project.file.path)))
+    return board
 
 
 def _value(given: Given, section: str, key: str, default: Any = None) -> Any:
@@ -271,7 +283,7 @@ def _find_data(given: Given, key: str) -> str | None:
         return str(path)
     if key != "labels" and is_function_reference(setting.value):
         return str(setting.value)
-    known = "an .npz, .npy or .csv file, a folder of images, or package.module:function"
+    known = "an .npz, .npy or .csv file, a folder of images or sounds, or package.module:function"
     if key == "labels":
         known = "a COCO JSON file, a folder of YOLO text files or masks, a .csv or .npy file"
     raise DataError(

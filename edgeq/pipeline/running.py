@@ -9,15 +9,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeq.converters.samples.generators import is_function_reference
+from edgeq import host
+from edgeq.converters.samples.references import is_function_reference
+from edgeq.device_runners.devices.registry import PROJECT_FILE
 from edgeq.devices.fleet import Fleet, FleetEntry, run_fleet
 from edgeq.errors import DeviceError, EdgeqError, OutputError, UsageError
 from edgeq.files import storage
-from edgeq.pipeline.plan import Plan
+from edgeq.pipeline.plan import Plan, read_plan
 from edgeq.pipeline.stages import STAGES, Stage, judged_names
 from edgeq.pipeline.state import State, locked
 from edgeq.pipeline.steps import Digests, Step, Tools, code_of
-from edgeq.progress import OnProgress
+from edgeq.progress import OnProgress, quiet
+from edgeq.values.showing import bounded
 
 MADE = "made"
 KEPT = "kept"
@@ -25,6 +28,7 @@ LEFT_OUT = "left out"
 FAILED = "failed"
 
 
+@bounded
 @dataclass(frozen=True)
 class Outcome:
     """The outcome of a step.
@@ -32,7 +36,7 @@ class Outcome:
     Attributes:
         name: of the step; of the stage where it has none.
         state: MADE, KEPT, LEFT_OUT or FAILED.
-        why: the reason for the state; "" for KEPT.
+        why: the reason for the state; "" for KEPT, and when a step is done for the first time.
         outputs: files that exist now.
     """
 
@@ -44,6 +48,42 @@ class Outcome:
 
 
 OnOutcome = Callable[[Outcome], None]
+
+
+def run(
+    file: str | Path = PROJECT_FILE,
+    *,
+    first_again: str | None = None,
+    trust: bool = False,
+    verbose: bool = False,
+    on_progress: OnProgress = quiet,
+) -> tuple[Outcome, ...]:
+    """Do what an `edgeq.toml` describes, as `edgeq run` does.
+
+    Args:
+        file: path of the description; paths in it start from its folder.
+        first_again: name of the stage from which everything is done again, even if unchanged.
+        trust: whether to execute what the file names: functions, custom objects, programs.
+        verbose: also show the output of the libraries.
+
+    Raises:
+        UsageError: the file has a mistake, or names code and `trust` is False.
+        EdgeqError: a step failed; the results of finished steps stay.
+    """
+    plan = read_plan(Path(file))
+    if plan.code and not trust:
+        raise UsageError(
+            f"{plan.code[0].where} names {plan.code[0].written}, which edgeq executes.",
+            hint="If you trust who wrote the file, pass trust=True.",
+        )
+    return run_plan(
+        plan,
+        first_again=first_again,
+        verbose=verbose,
+        is_trusted=trust,
+        on_progress=on_progress,
+        on_outcome=lambda outcome: None,
+    )
 
 
 def run_plan(
@@ -160,10 +200,10 @@ class _StageRunner:
         # Unfinished files of a run that was killed; the lock shows that no other process has them.
         for output in step.outputs:
             for left in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):
-                left.unlink(missing_ok=True)
+                host.remove(left)
         # The old outputs stay until new ones replace them.
         for path in step.voids:
-            path.unlink(missing_ok=True)
+            host.remove(path)
         begun = time.monotonic()
         try:
             step.work(self._tools, on_progress)

@@ -10,10 +10,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edgeq import api
+from edgeq import api, host
 from edgeq.conversion.convert import float_tflite
 from edgeq.converters.lowering.model_kinds import identify
 from edgeq.files import scratch, storage
+from edgeq.fit.fit import fit_model
 from edgeq.gating.gate import gate
 from edgeq.packaging.assembly.build import make_package
 from edgeq.packaging.container.writing import write_package
@@ -41,7 +42,8 @@ class Stage:
 
     Attributes:
         reads, writes: for people.
-        plan: makes its steps, which can run in parallel; or a sentence why there are none.
+        plan: makes its steps, which can run in parallel; or a sentence why there are none, which
+            a run prints.
         uses_tensorflow: whether it shares one TensorFlow process with its neighbours.
     """
 
@@ -234,10 +236,31 @@ def _plan_device(plan: Plan, device: PlannedDevice, test: str) -> Step:
 # ---------------------------------------------------------------- the verdict
 
 
+def fit_record(plan: Plan) -> Path:
+    """The record of `fit` for the policy's board."""
+    return plan.beside("fit.json")
+
+
+def _plan_fit(plan: Plan) -> tuple[Step, ...]:
+    if plan.board is None:
+        return ()  # most models are not for a microcontroller
+    board, target = plan.board, fit_record(plan)
+
+    def work(tools: Tools, on_progress: OnProgress) -> None:
+        result = fit_model(plan.output, boards=[board.name], project=plan.file)
+        with storage.replacing(target) as temporary:
+            storage.write_record(temporary, "fit", result)
+
+    reads: dict[str, Source] = {"the converted model": plan.output}
+    options = {"the board": _plain(replace(board, sources=()))}
+    return (Step("fit", reads, options, (target,), work, voids=verdict_files(plan)),)
+
+
 def records_of(plan: Plan) -> tuple[Path, ...]:
     """The records of the stages before the gate."""
     compared = [comparison_record(plan, device) for device in plan.devices]
-    return (model_record(plan), *(compared if plan.test is not None else ()))
+    fitted = () if plan.board is None else (fit_record(plan),)
+    return (model_record(plan), *(compared if plan.test is not None else ()), *fitted)
 
 
 def gate_record(plan: Plan) -> Path:
@@ -299,7 +322,7 @@ def _plan_package(plan: Plan) -> tuple[Step, ...] | str:
     if plan.has_policy and (verdict := read_record(gate_record(plan)).value.verdict) != "pass":
         # Packages of earlier runs hold another model, and must not look like this one's.
         for target in package.targets:
-            package_file(plan, target).unlink(missing_ok=True)
+            host.remove(package_file(plan, target))
         return f"the gate says {verdict.replace('-', ' ')}"
     return tuple(_plan_target(plan, package, target) for target in package.targets)
 
@@ -343,6 +366,7 @@ def judged_names(plan: Plan) -> set[str]:
     targets = plan.package.targets if plan.package else ()
     return {
         *(f"compare {device.name}" for device in devices),
+        *(() if plan.board is None else ("fit",)),
         *(("gate",) if plan.has_policy else ()),
         *(f"package {target}" for target in targets),
     }
@@ -354,6 +378,7 @@ STAGES = (
     Stage("convert", "the model, calibration data", "OUTPUT and its record", _plan_convert,
           uses_tensorflow=True),
     Stage("compare", "both models, test data", "STEM.compare-DEVICE.json", _plan_compare),
+    Stage("fit", "the result", "STEM.fit.json", _plan_fit),
     Stage("gate", "all records, edgeq.toml", "STEM.gate.json", _plan_gate),
     Stage("report", "all records", "STEM.report.html", _plan_report),
     Stage("package", "the result, all records", "STEM.TARGET.zip", _plan_package),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -12,11 +11,12 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from edgeq import host
 from edgeq.errors import OutputError
 from edgeq.files import storage
 
 _SCHEMA = "edgeq.run/1"
-_JUDGING = ("compare", "gate", "package")
+_JUDGING = ("compare", "fit", "gate", "package")
 # The inputs of a step: plain names to plain values; their digest is its key.
 Origin = Mapping[str, Any]
 
@@ -36,10 +36,10 @@ class State:
         self._steps = _read(path)
 
     def why(self, name: str, origin: Origin, outputs: Sequence[Path]) -> str | None:
-        """Why a step must be done; None when it is done and its outputs are unchanged."""
+        """Why a step must be done; None when it is done and unchanged, "" when it never was."""
         known = self._steps.get(name)
         if known is None:
-            return "not done yet"
+            return ""
         if known["key"] != _key(origin):
             before, now = known["origin"], storage.to_plain(dict(origin))
             changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
@@ -73,7 +73,7 @@ class State:
             for name in old:
                 for output in self._steps.pop(name)["outputs"]:
                     try:
-                        (folder / output).unlink(missing_ok=True)
+                        host.remove(folder / output)
                     except OSError as error:
                         raise OutputError(
                             f"Cannot remove {folder / output}, an old output that edgeq.toml no "
@@ -144,14 +144,12 @@ def locked(path: Path, what: str) -> Iterator[None]:
     except OSError as error:
         raise _unwritten(path, error) from error
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not host.lock(handle, wait=False):
             owner = os.read(handle, 20).decode("ascii", "replace").strip()
             raise OutputError(
                 f"Another `edgeq run` (process {owner or 'unknown'}) is making {what}.",
                 hint="Wait until it has ended, or name another output.",
-            ) from error
+            )
         try:
             os.truncate(handle, 0)
             os.write(handle, f"{os.getpid()}\n".encode())

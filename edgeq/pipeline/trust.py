@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from edgeq.converters.samples.generators import is_function_reference
+from edgeq.converters.samples.references import is_function_reference
 from edgeq.device_runners.devices.registry import NamedDevice, programs_of
 from edgeq.pipeline.settings import Name, Setting
 from edgeq.project import NamedCode, ProjectFile

@@ -176,6 +176,7 @@ def _require(path: Path, device: Device, plain: dict[str, Any]) -> dict[str, Any
         "crashed": "Check with edgeq bench whether the model runs there at all.",
         "runtime_missing": _INSTALL,
         "runtime_too_old": _INSTALL,
+        "no_linux": "Profile on a board or a phone: --device pi@raspberrypi.local",
     }
     told = re.findall(r"^ERROR: (?:\[[^\]]*\] )?(.+)", error["details"] or "", re.MULTILINE)
     reason = f" ({told[-1].rstrip('.')})" if told else ""

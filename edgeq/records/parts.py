@@ -68,6 +68,7 @@ _CANDIDATES: dict[str, Callable[[Any], FileRef]] = {
     "debug": lambda value: value.candidate,
     "gate": lambda value: value.candidate,
     "inspect": lambda value: value.model,
+    "fit": lambda value: value.model,
     "parity": lambda value: value.model,
 }
 # Models that a result gives no roles; the one that is probably meant is the first.

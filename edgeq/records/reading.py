@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,20 +34,23 @@ from edgeq.values import (
     DebugReport,
     Evaluation,
     FileRef,
+    Fit,
     GateResult,
     Inspection,
     Profile,
     Provenance,
     Tuning,
 )
+from edgeq.values.showing import Shown, bounded
 
 SCHEMA_PREFIX = "edgeq.record/"
 MOST_BYTES = 1 << 30
 NEWEST = int(storage.RECORD_SCHEMA.removeprefix(SCHEMA_PREFIX))
 
 
+@bounded
 @dataclass(frozen=True)
-class Evaluations:
+class Evaluations(Shown):
     """The result of `edgeq eval`, model by model."""
 
     evaluations: Annotated[tuple[Evaluation, ...], msgspec.Meta(min_length=1)]
@@ -65,13 +69,15 @@ KINDS: dict[str, type] = {
     "doctor": Checkup,
     "gate": GateResult,
     "inspect": Inspection,
+    "fit": Fit,
 }
 # The same run on several devices; an entry's result is the verb's own.
 FLEET_KINDS = ("fleet-bench", "fleet-eval", "fleet-compare")
 
 
+@bounded
 @dataclass(frozen=True)
-class Record:
+class Record(Shown):
     """One record.
 
     Attributes:
@@ -93,14 +99,14 @@ class Record:
     value: Any
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: str | Path) -> Record:
     """Read a record file.
 
     Raises:
         RecordError: unreadable, truncated, not a record, of a newer schema than this
             version knows, or with a field that is missing or of another type.
     """
-    return parse_record(read_content(path), str(path))
+    return parse_record(read_content(Path(path)), str(path))
 
 
 def read_content(path: Path) -> bytes:
@@ -151,7 +157,27 @@ def parse_record(content: bytes, shown_as: str) -> Record:
     )
 
 
+# What a reader may take for a record: the ending, what such a file is, and what reads it.
+_OTHER_FILES = {
+    ".toml": ("the file of a project", "Run what it describes: edgeq run --file {}"),
+    ".tflite": ("a model", "Its record is the .json file beside it; edgeq inspect {} lists it."),
+    **dict.fromkeys(
+        (".keras", ".h5", ".onnx", ".pt2"), ("a model", "edgeq convert {} writes a record.")
+    ),
+    ".html": ("a report", "Name the records that it was made from."),
+    ".zip": ("an archive", "If it is a package: edgeq verify {}"),
+    ".sqlite": ("a history", "List its records: edgeq history list --database {}"),
+}
+
+
 def _parse_json(content: bytes, shown_as: str) -> dict[str, Any]:
+    other = _OTHER_FILES.get(Path(shown_as).suffix.lower())
+    if other is not None and not content.lstrip().startswith(b"{"):
+        what, hint = other
+        raise RecordError(
+            f"{shown_as} is not an edgeq record: it is {what}.",
+            hint=hint.format(shlex.quote(shown_as)),
+        )
     try:
         plain = json.loads(content)
     except UnicodeDecodeError as error:

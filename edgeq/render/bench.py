@@ -6,7 +6,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from edgeq.device_runners.devices.cores import show_cores
-from edgeq.render.parts import harmless, indented, issue_parts, make_table, render
+from edgeq.render.parts import harmless, indented, issue_parts, render
+from edgeq.render.tables import FittingTable
 from edgeq.values import BenchResult, BenchRun, DeviceFacts, Sustained
 from edgeq.wording import file_name, plural, show_bare_ms, show_bytes, show_ms, show_ratio
 
@@ -14,8 +15,8 @@ from edgeq.wording import file_name, plural, show_bare_ms, show_bytes, show_ms, 
 @harmless
 def show_bench(result: BenchResult) -> str:
     """Summary of `edgeq bench`."""
-    table = make_table("~latency in ms", ">p50", ">p90", ">p99", ">min", ">runs", ">init", ">first",
-                       ">memory", ">arena")  # fmt: skip
+    table = FittingTable("<latency in ms", ">p50", ">p90", ">p99", ">min", ">runs", ">init",
+                         ">first", ">memory", ">arena")  # fmt: skip
     for run in result.runs:
         latency = run.latency
         figures = (latency.p50_ms, latency.p90_ms, latency.p99_ms, latency.min_ms)
@@ -24,7 +25,7 @@ def show_bench(result: BenchResult) -> str:
             f"{run.init_ms:.3g}", f"{run.first_ms:.3g}", show_bytes(run.peak_rss_bytes),
             show_bytes(run.arena_bytes),
         )  # fmt: skip
-        table.add_row(*map(Text, cells))
+        table.add_row(*cells)
     parts: list[RenderableType] = [facts_line(result.facts, result.runs[0]), "", table]
     if result.speedups:
         parts += ["", Text(f"against {file_name(result.runs[0].model.path)}:", style="dim")]
@@ -74,7 +75,7 @@ def _run_parts(run: BenchRun) -> list[RenderableType]:
 
 def _sustained_parts(sustained: Sustained) -> list[RenderableType]:
     """The windows of a sustained run, burst beside steady state, and when it slowed."""
-    table = make_table(
+    table = FittingTable(
         ">from", ">p50 ms", ">p90 ms", ">inferences", ">clock MHz", ">celsius", "slowed by"
     )
     for window in sustained.windows:
@@ -88,7 +89,7 @@ def _sustained_parts(sustained: Sustained) -> list[RenderableType]:
             "-" if heat is None else f"{heat:.0f}",
             ", ".join(window.throttling),
         )
-        table.add_row(*map(Text, cells))
+        table.add_row(*cells)
     if sustained.throttled_after_s is not None:
         throttled = f"after {_duration(sustained.throttled_after_s)}"
     elif sustained.watched:

@@ -14,11 +14,11 @@ from edgeq.render.parts import (
     harmless,
     heading,
     issue_parts,
-    make_table,
     quality_rows,
     render,
     way_out_parts,
 )
+from edgeq.render.tables import FittingTable
 from edgeq.values import Comparison, Evaluation
 from edgeq.wording import (
     plural,
@@ -41,13 +41,13 @@ _VERDICTS = {
 @harmless
 def show_evaluations(results: Sequence[Evaluation]) -> str:
     """Summary of `edgeq eval`."""
-    table = make_table("model", "metric", ">value", ">95 % interval", ">samples", "runtime")
+    table = FittingTable("<model", "metric", ">value", ">95 % interval", ">samples", "runtime")
     for result in results:
         runtime = f"{result.runtime.name} {result.runtime.version}"
         for number, metric in enumerate(result.metrics):
             first = number == 0
             table.add_row(
-                Text(result.model.path if first else ""),
+                result.model.path if first else "",
                 metric.name,
                 show_metric(metric),
                 show_interval(metric),
@@ -67,7 +67,7 @@ def _place_parts(result: Evaluation | Comparison) -> list[RenderableType]:
 def show_comparison(result: Comparison) -> str:
     """Summary of `edgeq compare`: one table, then the verdict."""
     quality, bench = result.quality, result.bench
-    table = make_table("", ">FP32", ">candidate", "")
+    table = FittingTable("", ">FP32", ">candidate", "")
     accuracies = (quality.baseline_accuracy_percent, quality.candidate_accuracy_percent)
     if accuracies[0] is not None:
         shown = (f"{value:.2f} %" for value in accuracies)
@@ -85,7 +85,9 @@ def show_comparison(result: Comparison) -> str:
         speed = show_ratio(bench.speedups[0]) if bench.speedups else "invalid"
         table.add_row("latency p50", *(show_ms(run.latency.p50_ms) for run in bench.runs), speed)
         table.add_row("latency p90", *(show_ms(run.latency.p90_ms) for run in bench.runs), "")
-        table.add_row("peak memory", *(show_bytes(run.peak_rss_bytes) for run in bench.runs), "")
+        peaks = [run.peak_rss_bytes for run in bench.runs]
+        smaller = show_sizes(peaks[0] / peaks[1]) if peaks[0] and peaks[1] else ""
+        table.add_row("peak memory", *map(show_bytes, peaks), smaller)
         where = ["", facts_line(bench.facts, bench.runs[0])]
         issues += [issue for run in bench.runs for issue in run.issues]
     word, style = _VERDICTS[result.verdict]

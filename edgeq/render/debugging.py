@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 
 from rich.console import RenderableType
@@ -17,10 +16,11 @@ from edgeq.render.parts import (
     heading,
     indented,
     issue_parts,
-    make_table,
     quality_rows,
     render,
+    wrapped,
 )
+from edgeq.render.tables import FittingTable
 from edgeq.values import DebugReport, LayerReport
 from edgeq.wording import common_prefix, first_name, left_out, plural, show_db
 
@@ -48,9 +48,10 @@ def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
         return render(*parts, *issue_parts(report.issues))
     parts += [grid([*quality_rows(report.quality)]), ""]
     shown = report.layers if show_all else report.layers[:_WORST]
-    parts += [*map(Text, textwrap.wrap(_verdict(report), 98)), ""]
     parts += [
-        *(Text(line, "dim") for line in textwrap.wrap(_LEGEND, 98)),
+        wrapped(_verdict(report)),
+        "",
+        wrapped(_LEGEND, style="dim"),
         *([Text(left_out(prefix), "dim")] if prefix else []),
         "",
         _table(shown, prefix, report.metric),
@@ -60,8 +61,7 @@ def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
         parts.append(Text(f"  and {plural(left, 'layer')} that cost less: --all", style="dim"))
     parts.append("")
     for number, layer in enumerate(report.layers[:_EXPLAINED], 1):
-        lines = textwrap.wrap(f"{first_name(layer.name)}: {layer.cause}.", 92)
-        parts += [Text(f"  {number}. {lines[0]}"), *(Text(f"     {line}") for line in lines[1:])]
+        parts.append(wrapped(f"{number}. {first_name(layer.name)}: {layer.cause}.", 2, hanging=3))
         if layer.remedy:
             gain = "" if layer.gain_db is None else f"  ({layer.gain_db:+.1f} dB)"
             parts.append(Text(f"     {layer.remedy}{gain}", style="cyan"))
@@ -100,9 +100,8 @@ def _table(layers: Sequence[LayerReport], prefix: str, metric: str | None) -> Pa
     """SQNR in dB unless the heading says otherwise."""
     has_labels = any(layer.lost_points is not None for layer in layers)
     lost = ">lost pt" if metric is None else f">{metric} lost"
-    table = make_table("~layer", "operator", ">outputs", lost if has_labels else ">top-1 %",
+    table = FittingTable("<layer", "operator", ">outputs", lost if has_labels else ">top-1 %",
                        ">own", ">so far", ">spread", ">cut off")  # fmt: skip
-    table.columns[0].max_width, table.columns[1].no_wrap = 30, True
     for layer in layers:
         task = layer.changed_percent if layer.lost_points is None else layer.lost_points
         # The spread of the channels that share a scale.
@@ -118,7 +117,7 @@ def _table(layers: Sequence[LayerReport], prefix: str, metric: str | None) -> Pa
             f"{spread:.0f}x",
             f"{layer.saturation_share:.1%}",
         )
-        table.add_row(*map(Text, cells))
+        table.add_row(*cells)
     return indented(table)
 
 

@@ -7,8 +7,9 @@ from rich.text import Text
 
 from edgeq.history.values import METRICS, Figure, FigureChange, RecordDifference
 from edgeq.render.history import show_moment, show_value
-from edgeq.render.parts import harmless, heading, make_table, render
-from edgeq.wording import file_name, show_change
+from edgeq.render.parts import harmless, heading, render
+from edgeq.render.tables import FittingTable
+from edgeq.wording import direction, file_name, show_change
 
 _STYLES = {"degraded": "yellow", "invalid": "red"}
 
@@ -17,7 +18,7 @@ _STYLES = {"degraded": "yellow", "invalid": "red"}
 def show_difference(found: RecordDifference) -> str:
     """Two records' figures side by side; below, why some are not compared."""
     sides = [f">{entry.number} ({entry.sha256[:7]})" for entry in (found.before, found.after)]
-    table = make_table("", *sides, ">change", "")
+    table = FittingTable("", *sides, ">change", "")
     notes: list[str] = []
     counts = [
         len({item.model for item in side if item is not None and item.role == "model"})
@@ -74,6 +75,9 @@ def _verdict(change: FigureChange) -> Text:
         return Text("not proven", "dim")
     if change.is_clear is None and METRICS[change.metric].unit in ("ms", "x"):
         return Text("no interval", "dim")  # two runs of one file differ as well
+    ratio = 1.0 if change.change_percent is None else 1 + change.change_percent / 100
+    if METRICS[change.metric].unit in ("bytes", "dB") and direction(ratio) == 0:
+        return Text("no difference", "dim")
     return Text("better", "green") if change.is_better else Text("worse", "red")
 
 

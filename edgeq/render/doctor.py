@@ -46,7 +46,9 @@ def show_checkup(result: Checkup) -> str:
         parts.append("" if number == 1 else Text(""))
         table = Table.grid(padding=(0, 1))
         label = Text(problem.severity, style=_STYLES[problem.severity])
-        table.add_row(Text(f"{number}."), label, Text(f"{problem.message} [{problem.code}]"))
+        table.add_row(
+            Text(f"{number}."), label, Text(f"{problem.message} [{problem.code}]", overflow="fold")
+        )
         parts.append(indented(table))
         if problem.remedy is not None:
             parts.append(Text(f"     {problem.remedy}"))

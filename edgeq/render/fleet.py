@@ -12,30 +12,31 @@ from rich.text import Text
 from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.devices.fleet import Fleet
 from edgeq.files.storage import find_issues
-from edgeq.render.parts import harmless, issue_parts, make_table, render
+from edgeq.render.parts import harmless, issue_parts, render
+from edgeq.render.tables import FittingTable
 from edgeq.values import Issue
 from edgeq.wording import file_name, show_bare_ms, show_bytes, show_interval, show_metric
 
 Cells = tuple[str, ...]
 
 _COLUMNS: dict[str, tuple[str, ...]] = {
-    "bench": ("model", "p50 ms", "p90 ms", "runs", "memory", "runtime", "run"),
-    "eval": ("model", "metric", "value", "95 % interval", "samples", "runtime"),
-    "compare": ("verdict", "accuracy", "drop", "SQNR dB", "p50 ms", "speed-up"),
+    "bench": ("<model", ">p50 ms", ">p90 ms", ">runs", ">memory", "runtime", "run"),
+    "eval": ("<model", "metric", ">value", ">95 % interval", ">samples", "runtime"),
+    "compare": ("verdict", ">accuracy", ">drop", ">SQNR dB", ">p50 ms", ">speed-up"),
 }
 
 
 @harmless
 def show_fleet(fleet: Fleet) -> str:
     """One row for each device and model; a device that failed has its reason under the table."""
-    table = make_table("~device", *(f"~{column}" for column in _COLUMNS[fleet.verb]))
+    table = FittingTable("<device", *_COLUMNS[fleet.verb])
     doubts: dict[Issue, list[str]] = {}
     for entry in fleet.entries:
         if entry.error is not None:
             table.add_row(entry.device, "failed, see below")
             continue
         for cells in _ROWS[fleet.verb](entry.result):
-            table.add_row(entry.device, *map(Text, cells))
+            table.add_row(entry.device, *cells)
         # Those of the comparison before those of its runs.
         own = getattr(entry.result, "issues", ())
         for issue in dict.fromkeys((*own, *find_issues(entry.result))):

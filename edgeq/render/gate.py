@@ -75,22 +75,23 @@ def _accepted(finding: Finding) -> str:
 
 @harmless
 def gate_markdown(result: GateResult) -> str:
-    """A summary for a pull request; names of files cannot become markup."""
-    marks = {"pass": ":white_check_mark:", "fail": ":x:", "cannot-tell": ":grey_question:"}
+    """A summary for a pull request, what decides first; names of files cannot become markup."""
+    marks = {"fail": ":x:", "cannot-tell": ":grey_question:", "pass": ":white_check_mark:"}
+    ranked = sorted(result.rules, key=lambda rule: [*marks].index(rule.verdict))
+    decisive = "" if result.verdict == "pass" else f" {markdown(ranked[0].rule)} decides."
     lines = [
         f"### {marks[result.verdict]} edgeq gate: {_WORDS[result.verdict].lower()}",
         "",
-        f"{markdown(result.candidate.path)} (`{result.candidate.sha256[:12]}`). "
-        f"{_ENDS[result.verdict]}",
+        f"{_ENDS[result.verdict]}{decisive} {markdown(result.candidate.path)} "
+        f"(`{result.candidate.sha256[:12]}`)",
         "",
-        "| | rule | figure (95 % interval) | limit | why | from |",
-        "|---|---|---|---|---|---|",
+        "| | rule | figure (95 % interval) | limit | why |",
+        "|---|---|---|---|---|",
     ]
-    for rule in result.rules:
+    for rule in ranked:
         first = rule.findings[0]
         why = f"{first.reason}{_accepted(first)}" + (f". {first.remedy}" if first.remedy else "")
-        places = ", ".join(f"{origin.record}: {origin.json_path}" for origin in first.origins)
-        cells = (rule.rule, first.figure, rule.limit, why, places)
+        cells = (rule.rule, first.figure, rule.limit, why)
         lines.append(f"| {marks[rule.verdict]} | {' | '.join(map(markdown, cells))} |")
     return "\n".join(lines) + "\n"
 

@@ -27,7 +27,8 @@ from edgeq.history.values import (
     TrendPoint,
     TrendSeries,
 )
-from edgeq.render.parts import grid, harmless, heading, make_table, render
+from edgeq.render.parts import grid, harmless, heading, render
+from edgeq.render.tables import FittingTable
 from edgeq.wording import file_name, plural, show_bytes, show_change, show_figure
 
 SCHEMA = "edgeq.history/1"
@@ -186,11 +187,9 @@ def _series_parts(metric: str, series: TrendSeries) -> list[RenderableType]:
     if series.role == "baseline":
         title.append(" (the baseline of its records)", "dim")
     conditions = ", ".join(f"{item.name} {item.shown}" for item in series.conditions)
-    table = make_table(
-        ">no.", "made (UTC)", ">value", ">95 % interval", ">change", "", "commit", "tags"
+    table = FittingTable(
+        ">no.", "<made (UTC)", ">value", ">95 % interval", ">change", "", "<commit", "<tags"
     )
-    for column in table.columns:
-        column.no_wrap = True
     rows = [_point_cells(metric, point) for point in series.points[-_MOST_POINTS:]]
     for row in rows:
         table.add_row(*row)

@@ -15,12 +15,12 @@ from edgeq.render.parts import (
     harmless,
     heading,
     indented,
-    make_table,
     operator_counts,
     render,
     runtime_row,
     tensor_rows,
 )
+from edgeq.render.tables import FittingTable
 from edgeq.values import Inspection, OperatorReport, TensorReport
 from edgeq.wording import common_prefix, first_name, left_out, plural, show_bytes
 
@@ -65,7 +65,7 @@ def show_inspection(result: Inspection, *, show_all: bool = False) -> str:
 
 
 def _type_table(operators: Sequence[OperatorReport], sizes: Sequence[int]) -> Padding:
-    table = make_table("type", ">operators", ">constants", "precision")
+    table = FittingTable("type", ">operators", ">constants", "precision")
     names = Counter(operator.name for operator in operators)
     totals: Counter[str] = Counter()
     for operator, size in zip(operators, sizes, strict=True):
@@ -73,7 +73,7 @@ def _type_table(operators: Sequence[OperatorReport], sizes: Sequence[int]) -> Pa
     for name in sorted(names, key=lambda name: (-totals[name], -names[name], name)):
         kinds = dict.fromkeys(op.precision for op in operators if op.name == name)
         cells = (name, str(names[name]), show_bytes(totals[name]), ", ".join(kinds))
-        table.add_row(*map(Text, cells))
+        table.add_row(*cells)
     return indented(table)
 
 
@@ -84,7 +84,9 @@ def _operator_parts(result: Inspection, prefix: str, show_all: bool) -> list[Ren
     if not show_all:
         largest = sorted(rows, key=lambda row: -row[1])[:_LONGEST]
         chosen = [row for row in largest if row[1]]
-    table = make_table(">#", "operator", "result", ">constants", "precision", "weights", ">version")
+    table = FittingTable(
+        ">#", "operator", "<result", ">constants", "precision", "weights", ">version"
+    )
     for operator, size in chosen:
         shape = "x".join(map(str, operator.weight_shape))
         weights = f"{operator.weight_dtype} {shape}" if operator.weight_dtype else ""
@@ -94,7 +96,7 @@ def _operator_parts(result: Inspection, prefix: str, show_all: bool) -> list[Ren
             show_bytes(size), operator.precision, f"{weights}{granularity}",
             str(operator.version),
         )  # fmt: skip
-        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
+        table.add_row(*cells)
     parts: list[RenderableType] = [indented(table)]
     if len(chosen) < len(rows):
         rest = plural(len(rows) - len(chosen), "operator")
@@ -103,7 +105,7 @@ def _operator_parts(result: Inspection, prefix: str, show_all: bool) -> list[Ren
 
 
 def _tensor_table(tensors: Sequence[TensorReport], prefix: str) -> Padding:
-    table = make_table(">#", "tensor", "dtype", "shape", "scale", "zero point", ">constant")
+    table = FittingTable(">#", "<tensor", "dtype", "shape", "scale", "zero point", ">constant")
     for item in tensors:
         scale = "" if item.lowest_scale is None else f"{item.lowest_scale:.4g}"
         if item.lowest_scale != item.highest_scale:
@@ -121,5 +123,5 @@ def _tensor_table(tensors: Sequence[TensorReport], prefix: str) -> Padding:
             zero,
             size,
         )
-        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
+        table.add_row(*cells)
     return indented(table)

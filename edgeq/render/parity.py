@@ -6,7 +6,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from edgeq.comparison.parity import Parity, ParityRow, meaning
-from edgeq.render.parts import harmless, heading, indented, make_table, render
+from edgeq.render.parts import harmless, heading, indented, render
+from edgeq.render.tables import FittingTable
 from edgeq.wording import first_name, plural
 
 _SHOWN_SAMPLES = 12
@@ -15,8 +16,8 @@ _SHOWN_SAMPLES = 12
 @harmless
 def show_parity(result: Parity) -> str:
     """One row for each device and kernels, and the first operator that differs."""
-    table = make_table("~device", "~kernels", "~", "~samples the same", "~values apart",
-                       "~largest", "~top-1")  # fmt: skip
+    table = FittingTable("<device", "<kernels", "", ">samples the same", ">values apart",
+                         ">largest", ">top-1")  # fmt: skip
     for row in result.rows:
         cells = [row.device, row.kernels, "failed, see below"]
         if row.error is None:
@@ -31,7 +32,7 @@ def show_parity(result: Parity) -> str:
                 f"{row.largest:g}",
                 "" if row.top1_changes is None else f"{row.top1_changes} changed",
             ]
-        table.add_row(*map(Text, cells))
+        table.add_row(*cells)
     count = plural(result.sample_count, "sample")
     parts: list[RenderableType] = [
         heading(f"{result.model.path}: outputs against XNNPACK on this machine, {count}"), "", table

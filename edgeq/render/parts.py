@@ -22,7 +22,7 @@ from edgeq.wording import describe_tensor, plural, show_db, show_loss, show_metr
 
 Show = TypeVar("Show", bound=Callable[..., str])
 
-_NARROWEST = 80
+_NARROWEST = 40
 _WIDEST = 120
 _MOST_PARTS = 3  # of an output, the worst
 
@@ -33,6 +33,7 @@ def render(*parts: RenderableType) -> str:
     console = Console(
         width=width, force_terminal=True, color_system="standard", highlight=False,
         markup=False, emoji=False,  # names can look like both
+        legacy_windows=False,  # the same text in every console
     )  # fmt: skip
     with console.capture() as capture:
         for part in parts:
@@ -77,7 +78,7 @@ def grid(rows: Iterable[Sequence[str]]) -> Padding:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(cell, overflow="fold") for cell in row))
     return indented(table)
 
 
@@ -86,28 +87,25 @@ def indented(part: RenderableType) -> Padding:
     return Padding(part, (0, 0, 0, 2))
 
 
+def wrapped(text: str, indent: int = 0, *, hanging: int = 0, style: str = "") -> Padding:
+    """A paragraph that is wrapped at the terminal's width.
+
+    Args:
+        indent: of all lines, in letters.
+        hanging: more letters for all lines but the first.
+    """
+    first, rest = text[:hanging], text[hanging:]
+    table = Table.grid()
+    if hanging:
+        table.add_column(width=hanging, no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(*([Text(first, style)] if hanging else []), Text(rest, style))
+    return Padding(table, (0, 0, 0, indent))
+
+
 def heading(text: str) -> Text:
     """A line in bold."""
     return Text(text, style="bold")
-
-
-def make_table(*titles: str) -> Table:
-    """A table without lines.
-
-    Args:
-        titles: of columns; ">" before one aligns it to the right and keeps its cells on one line,
-            "~" breaks long words in it.
-    """
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in titles:
-        is_right = title.startswith(">")
-        table.add_column(
-            title[1:] if title.startswith((">", "~")) else title,
-            justify="right" if is_right else "left",
-            no_wrap=is_right,
-            overflow="fold" if title.startswith("~") else "ellipsis",
-        )
-    return table
 
 
 def tensor_rows(proof: Certificate) -> list[tuple[str, str]]:
@@ -205,7 +203,7 @@ def issue_parts(issues: Sequence[Issue]) -> list[RenderableType]:
     for number, issue in enumerate(issues, 1):
         label = Text(issue.severity, style=styles[issue.severity])
         code = f" [{issue.code}]" if issue.code else ""
-        grid.add_row(Text(f"{number}."), label, Text(issue.message + code))
+        grid.add_row(Text(f"{number}."), label, Text(issue.message + code, overflow="fold"))
     return ["", indented(grid)]
 
 

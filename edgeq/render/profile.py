@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Sequence
 
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from edgeq.render.parts import grid, harmless, heading, indented, issue_parts, make_table, render
+from edgeq.render.parts import grid, harmless, heading, indented, issue_parts, render, wrapped
+from edgeq.render.tables import FittingTable
 from edgeq.values import OperatorTime, Profile
-from edgeq.wording import file_name, first_name, plural, show_ms
+from edgeq.wording import common_prefix, file_name, first_name, left_out, plural, show_ms
 
 _LONGEST = 10
-_LAYER_WIDTH = 20
 
 
 @harmless
@@ -27,6 +26,7 @@ def show_profile(profile: Profile, *, show_all: bool = False) -> str:
         (op for op in (*model.operators, *model.unmapped) if op.time_ms is not None),
         key=lambda op: -(op.time_ms or 0.0),
     )
+    prefix = common_prefix([op.name for op in model.operators])
     shown = timed if show_all else timed[:_LONGEST]
     parts: list[RenderableType] = [
         heading(f"{names}, {plural(model.runs, 'inference')} of each"),
@@ -37,7 +37,8 @@ def show_profile(profile: Profile, *, show_all: bool = False) -> str:
         "",
         grid(_total_rows(profile)),
         "",
-        _operator_table(profile, shown),
+        *([Text(left_out(prefix), "dim")] if prefix else []),
+        _operator_table(profile, shown, prefix),
     ]
     if len(shown) < len(timed):
         rest = sum(op.share for op in timed[len(shown) :])
@@ -48,7 +49,7 @@ def show_profile(profile: Profile, *, show_all: bool = False) -> str:
     if profile.reasons:
         parts += ["", heading("Why INT8 gains no more")]
         for reason in profile.reasons:
-            parts.append(Text("  why: " + "\n       ".join(textwrap.wrap(reason, 92))))
+            parts.append(wrapped(f"why: {reason}", 2, hanging=5))
     return render(*parts, *issue_parts(profile.issues))
 
 
@@ -75,19 +76,16 @@ def _total_rows(profile: Profile) -> list[tuple[str, str]]:
     return rows
 
 
-def _operator_table(profile: Profile, shown: Sequence[OperatorTime]) -> Padding:
+def _operator_table(profile: Profile, shown: Sequence[OperatorTime], prefix: str) -> Padding:
     twins: dict[int | None, OperatorTime] = {}
     if len(profile.models) == 2:
         theirs = {op.index: op for op in profile.models[1].operators}
         twins = {ours: theirs[other] for ours, other in profile.pairs}
-    table = make_table(
-        ">#", "layer", "operator", ">ms", ">share", *_second_titles(profile), "kernel"
+    table = FittingTable(
+        ">#", "<layer", "operator", ">ms", ">share", *_second_titles(profile), "<kernel"
     )
-    # Names give way on a narrow terminal.
-    for column, width in zip((1, 2, -1), (12, 12, 6), strict=True):
-        table.columns[column].min_width = width
     for op in shown:
-        cells = ["" if op.index is None else str(op.index), _short(op), op.operator]
+        cells = ["" if op.index is None else str(op.index), _layer(op, prefix), op.operator]
         cells += [f"{op.time_ms:.4f}", f"{op.share:.1%}"]
         if len(profile.models) == 2:
             twin = twins.get(op.index)
@@ -95,15 +93,13 @@ def _operator_table(profile: Profile, shown: Sequence[OperatorTime]) -> Padding:
         # The runtime's names without their dtypes, marked if float or not of a delegate.
         names = dict.fromkeys(re.sub(r" *\(.*\)", "", kernel) for kernel in op.kernels)
         kernel = " + ".join(names) if op.is_delegated else "TensorFlow Lite's own"
-        room = 40 - 16 * (len(profile.models) - 1)
-        cells.append(_cut(f"float: {kernel}" if op.is_island else kernel, room))
-        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
+        cells.append(f"float: {kernel}" if op.is_island else kernel)
+        table.add_row(*cells)
     return indented(table)
 
 
 def _type_table(profile: Profile) -> Padding:
-    table = make_table("type", ">operators", ">ms", ">share", *_second_titles(profile))
-    table.columns[0].no_wrap = True
+    table = FittingTable("type", ">operators", ">ms", ">share", *_second_titles(profile))
     theirs: dict[str, float] = {}
     if len(profile.models) == 2:
         theirs = {item.operator: item.time_ms for item in profile.models[1].types}
@@ -111,7 +107,7 @@ def _type_table(profile: Profile) -> Padding:
         cells = [item.operator, str(item.count), f"{item.time_ms:.4f}", f"{item.share:.1%}"]
         if len(profile.models) == 2:
             cells += _against(item.time_ms, theirs.get(item.operator))
-        table.add_row(*map(Text, cells))
+        table.add_row(*cells)
     return indented(table)
 
 
@@ -130,14 +126,8 @@ def _against(own: float | None, other: float | None) -> list[str]:
     return [f"{other:.4f}", f"{other / own:.2f}x" if own else "-"]
 
 
-def _cut(text: str, room: int) -> str:
-    return text if len(text) <= room else text[: room - 1] + "…"
-
-
-def _short(op: OperatorTime) -> str:
-    if op.index is None:
-        return "of no operator"
-    return _cut("/".join(first_name(op.name).split("/")[-2:]), _LAYER_WIDTH)
+def _layer(op: OperatorTime, prefix: str) -> str:
+    return "of no operator" if op.index is None else first_name(op.name, prefix)
 
 
 def _remarks(profile: Profile) -> list[RenderableType]:
@@ -158,5 +148,4 @@ def _remarks(profile: Profile) -> list[RenderableType]:
         kinds = ", ".join(dict.fromkeys(op.operator for op in model.unmapped))
         count = plural(len(model.unmapped), "step")
         lines.append(f"{count} of the runtime that belong to no operator of the file: {kinds}")
-    wrapped = ("\n  ".join(textwrap.wrap(line, 98)) for line in lines)
-    return ["", *(Text(f"  {line}", "dim") for line in wrapped)] if lines else []
+    return ["", *(wrapped(line, 2, style="dim") for line in lines)] if lines else []

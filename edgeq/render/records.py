@@ -13,6 +13,7 @@ from edgeq.render.comparison import show_comparison, show_evaluations
 from edgeq.render.conversion import show_conversion
 from edgeq.render.debugging import show_debug
 from edgeq.render.doctor import show_checkup
+from edgeq.render.fit import show_fit
 from edgeq.render.fleet import show_fleet
 from edgeq.render.gate import show_gate
 from edgeq.render.inspection import show_inspection
@@ -33,6 +34,7 @@ _SHOWN: dict[str, Callable[[Any], str]] = {
     "doctor": show_checkup,
     "gate": show_gate,
     "inspect": show_inspection,
+    "fit": show_fit,
 }
 _STYLES = {"valid": "green", "degraded": "yellow", "invalid": "red"}
 

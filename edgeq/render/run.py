@@ -25,6 +25,8 @@ def sum_up(record: Record) -> str:
         if bench is not None:
             parts.append(f"p50 {show_ms(bench.runs[-1].latency.p50_ms)}")
             parts += [f"speed-up {ratio.value:.2f}x" for ratio in bench.speedups[:1]]
+    elif record.kind == "fit":
+        parts = [f"{board.verdict.upper()} on {board.board.name}" for board in value.boards]
     elif record.kind == "gate":
         parts = [value.verdict.upper().replace("-", " ")]
     codes = [issue.code for issue in find_issues(record.value) if issue.severity != "note"]

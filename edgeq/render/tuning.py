@@ -14,12 +14,12 @@ from edgeq.render.parts import (
     heading,
     indented,
     issue_parts,
-    make_table,
     quality_rows,
     render,
     runtime_row,
     tensor_rows,
 )
+from edgeq.render.tables import FittingTable
 from edgeq.values import Tuning
 from edgeq.wording import (
     describe_recipe,
@@ -111,7 +111,7 @@ def _table(result: Tuning) -> Padding:
     )
     rows = [result.trials[0], *rest[: _MOST_ROWS - 1]]
     lost = f">{result.metric} loss" if result.metric else ">drop"
-    table = make_table("", "~recipe", lost, ">SQNR", ">size", ">latency")
+    table = FittingTable("", "recipe", lost, ">SQNR", ">size", ">latency")
     for trial in rows:
         recipe = Text(describe_recipe(trial.recipe))
         if trial.rejected is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from edgeq import timing
 from edgeq.accuracy.verdict import SMALL_DROP_POINTS
 from edgeq.reporting.values import Cell, Column
-from edgeq.timing import direction, show_ends
 from edgeq.values import Interval, Ratio
-from edgeq.wording import first_name, show_bytes, show_db, show_ms
+from edgeq.wording import direction, first_name, show_bytes, show_db, show_ms, show_sizes
 
+TONES = {1: "good", 0: "", -1: "bad"}  # of a figure that is better, the same, worse
 VALIDITY_TONES = {"valid": "good", "degraded": "doubt", "invalid": "bad"}
 _LONGEST = 160
 _HEAD, _TAIL = 100, 50
@@ -63,6 +64,11 @@ def times(value: float | None, tone: str = "") -> Cell:
     return Cell(f"{value:.2f}x" if value >= 0.1 else f"{value:.2g}x", value, tone)
 
 
+def times_smaller(ratio: float) -> Cell:
+    """How many times smaller a file or a memory is."""
+    return Cell(show_sizes(ratio), ratio, TONES[direction(ratio)])
+
+
 def points(drop: Interval | None, limit: float = SMALL_DROP_POINTS) -> Cell:
     """Lost accuracy with its interval; `limit` is the most that may be lost."""
     if drop is None:
@@ -75,8 +81,7 @@ def speedup(ratio: Ratio | None) -> Cell:
     """A ratio of latencies with its interval; "SLOWER" rather than a number below one."""
     if ratio is None:
         return Cell("-")
-    tone, word = {
-        1: ("good", " faster"), 0: ("", ", no difference"), -1: ("bad", ", SLOWER"),
-    }[direction(ratio)]  # fmt: skip
-    value, low, high = show_ends(ratio)
-    return Cell(f"{value}x{word} ({low}x to {high}x)", ratio.value, tone)
+    side = timing.direction(ratio)
+    word = {1: " faster", 0: ", no difference", -1: ", SLOWER"}[side]
+    value, low, high = timing.show_ends(ratio)
+    return Cell(f"{value}x{word} ({low}x to {high}x)", ratio.value, TONES[side])

@@ -9,7 +9,7 @@ from edgeq.accuracy.verdict import output_sqnr_db
 from edgeq.reporting import cells
 from edgeq.reporting.gathered import BASELINE, CANDIDATE, Gathered, Measured
 from edgeq.reporting.values import Cell, Column, Table
-from edgeq.wording import plural, show_sizes
+from edgeq.wording import plural
 
 Row = tuple[Cell, ...]
 
@@ -22,7 +22,7 @@ def make_comparison(gathered: Gathered) -> Table:
     sizes = model_sizes(gathered)
     if sizes is not None and sizes[0] is not None:
         ratio = sizes[0] / sizes[1]
-        difference = Cell(show_sizes(ratio), ratio, "good" if ratio > 1 else "bad")
+        difference = cells.times_smaller(ratio)
         rows.append((Cell("size of the .tflite"), *map(cells.size, sizes), difference))
     for item in gathered.measured():
         rows += _latency_rows(item)
@@ -92,5 +92,5 @@ def _latency_rows(item: Measured) -> Iterator[Row]:
         ("tensor arena", theirs.arena_bytes, ours.arena_bytes),
     ):
         if own is not None and other is not None:
-            difference = Cell(show_sizes(own / other), own / other) if other else Cell("-")
+            difference = cells.times_smaller(own / other) if other else Cell("-")
             yield Cell(f"{name} on {item.label}"), cells.size(own), cells.size(other), difference

@@ -11,7 +11,7 @@ from edgeq.records.parts import Part, candidate_of, float_files_of, models_of
 from edgeq.values import FileRef, Issue
 
 # Where no record gives the models roles, the candidate is taken from the first of these kinds.
-_ALONE = ("inspect", "parity", "profile", "bench", "eval", "convert", "doctor")
+_ALONE = ("inspect", "fit", "parity", "profile", "bench", "eval", "convert", "doctor")
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeq.values.showing import Shown, bounded
+
 SCHEMA = "edgeq.report/1"
 
 # ---------------------------------------------------------------- tables and text
 
 
+@bounded
 @dataclass(frozen=True)
 class Spark:
     """A small histogram in a cell.
@@ -30,6 +33,7 @@ class Spark:
     kind: str = "spark"
 
 
+@bounded
 @dataclass(frozen=True)
 class Share:
     """A bar in a cell, 0 to 1."""
@@ -38,6 +42,7 @@ class Share:
     kind: str = "share"
 
 
+@bounded
 @dataclass(frozen=True)
 class Cell:
     """One cell.
@@ -55,6 +60,7 @@ class Cell:
     figure: Spark | Share | None = None
 
 
+@bounded
 @dataclass(frozen=True)
 class Column:
     """A column of a table.
@@ -68,6 +74,7 @@ class Column:
     meaning: str = ""
 
 
+@bounded
 @dataclass(frozen=True)
 class Table:
     """Rows of cells; the first cell of each names the row.
@@ -85,6 +92,7 @@ class Table:
     kind: str = "table"
 
 
+@bounded
 @dataclass(frozen=True)
 class Facts:
     """Labels with their values."""
@@ -94,6 +102,7 @@ class Facts:
     kind: str = "facts"
 
 
+@bounded
 @dataclass(frozen=True)
 class Prose:
     """A paragraph."""
@@ -103,6 +112,7 @@ class Prose:
     kind: str = "prose"
 
 
+@bounded
 @dataclass(frozen=True)
 class Doubt:
     """An issue, and the records that have it."""
@@ -113,6 +123,7 @@ class Doubt:
     records: tuple[str, ...]
 
 
+@bounded
 @dataclass(frozen=True)
 class Culprit:
     """A layer that costs much.
@@ -132,6 +143,7 @@ class Culprit:
 # ---------------------------------------------------------------- plots
 
 
+@bounded
 @dataclass(frozen=True)
 class IntervalRow:
     """A figure with its 95 % interval."""
@@ -143,6 +155,7 @@ class IntervalRow:
     high: float
 
 
+@bounded
 @dataclass(frozen=True)
 class IntervalPlot:
     """Figures with their intervals on one axis.
@@ -163,6 +176,7 @@ class IntervalPlot:
     kind: str = "intervals"
 
 
+@bounded
 @dataclass(frozen=True)
 class DistributionRow:
     """How often one model took how long.
@@ -180,6 +194,7 @@ class DistributionRow:
     p90: float | None
 
 
+@bounded
 @dataclass(frozen=True)
 class DistributionPlot:
     """Histograms one below the other; the bins are equally wide on a logarithmic axis.
@@ -197,6 +212,7 @@ class DistributionPlot:
     kind: str = "distributions"
 
 
+@bounded
 @dataclass(frozen=True)
 class Bar:
     """One bar of a group; `role` as in `DistributionRow`."""
@@ -206,6 +222,7 @@ class Bar:
     text: str
 
 
+@bounded
 @dataclass(frozen=True)
 class BarGroup:
     """Bars that belong together."""
@@ -214,6 +231,7 @@ class BarGroup:
     bars: tuple[Bar, ...]
 
 
+@bounded
 @dataclass(frozen=True)
 class BarPlot:
     """Horizontal bars in groups, longest group first."""
@@ -226,6 +244,7 @@ class BarPlot:
     kind: str = "bars"
 
 
+@bounded
 @dataclass(frozen=True)
 class Point:
     """A point of a line or a scatter plot; `tip` says what it is."""
@@ -235,6 +254,7 @@ class Point:
     tip: str
 
 
+@bounded
 @dataclass(frozen=True)
 class Series:
     """Points of one kind.
@@ -250,6 +270,7 @@ class Series:
     points: tuple[Point, ...]
 
 
+@bounded
 @dataclass(frozen=True)
 class Panel:
     """One vertical axis; panels of a plot share the horizontal one.
@@ -270,6 +291,7 @@ class Panel:
     tips: tuple[str, ...] = ()
 
 
+@bounded
 @dataclass(frozen=True)
 class XYPlot:
     """Lines or points in one or several panels, one below the other."""
@@ -286,6 +308,7 @@ Block = Table | Facts | Prose | IntervalPlot | DistributionPlot | BarPlot | XYPl
 # ---------------------------------------------------------------- the whole
 
 
+@bounded
 @dataclass(frozen=True)
 class Section:
     """A part of the page.
@@ -301,6 +324,7 @@ class Section:
     blocks: tuple[Block, ...]
 
 
+@bounded
 @dataclass(frozen=True)
 class Card:
     """One of the figures that decide.
@@ -315,6 +339,7 @@ class Card:
     tone: str = ""
 
 
+@bounded
 @dataclass(frozen=True)
 class Verdict:
     """A verdict on shipping the model.
@@ -332,8 +357,9 @@ class Verdict:
     source: str
 
 
+@bounded
 @dataclass(frozen=True)
-class Report:
+class Report(Shown):
     """Everything on the page.
 
     Attributes:

@@ -19,6 +19,7 @@ _HEADLINES = {
 }
 _WORST_FIRST = ("no", "check", "ship")
 _GATE_WORDS = {"pass": "ship", "fail": "no", "cannot-tell": "check"}
+_GATE_ORDER = ("fail", "cannot-tell", "pass")
 
 
 def find_verdict(gathered: Gathered) -> Verdict:
@@ -37,16 +38,17 @@ def find_verdict(gathered: Gathered) -> Verdict:
     if not gates:
         return _lowered(compared, failures)
     word = min((_GATE_WORDS[part.value.verdict] for part in gates), key=_WORST_FIRST.index)
-    reasons = []
+    reasons, counts = [], []
     for part in gates:
-        rules = part.value.rules
+        rules = sorted(part.value.rules, key=lambda rule: _GATE_ORDER.index(rule.verdict))
         kept = sum(rule.verdict == "pass" for rule in rules)
-        reasons.append(f"{kept} of {plural(len(rules), 'rule')} kept")
+        counts.append(f"{kept} of {plural(len(rules), 'rule')} kept")
         for rule in rules:
             if rule.verdict != "pass":
                 first = rule.findings[0]
                 figure = f"{first.figure}: " if first.figure else ""
                 reasons.append(f"{rule.rule} ({rule.limit}): {figure}{first.reason}")
+    reasons += counts  # what decides comes first
     policies = ", ".join(dict.fromkeys(part.value.policy.path for part in gates))
     verdict = Verdict(word, _HEADLINES[word], tuple(reasons), f"edgeq gate, {policies}")
     verdict = _lowered(verdict, [*_unjudged(gathered), *failures])

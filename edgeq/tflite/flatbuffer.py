@@ -75,7 +75,10 @@ def parse(content: bytes, shown_as: str) -> Any:
     if content[4:8] != IDENTIFIER:
         raise SourceError(
             f"{shown_as} is not a TensorFlow Lite model: bytes 4 to 8 are {content[4:8]!r} "
-            f"instead of {IDENTIFIER!r}."
+            f"instead of {IDENTIFIER!r}.",
+            hint=f"Convert it first: edgeq convert {shown_as} --data samples.npz -o model.tflite"
+            if shown_as.endswith((".keras", ".h5", ".onnx", ".pt2"))
+            else None,
         )
     try:
         model = schema().ModelT.InitFromPackedBuf(content, 0)

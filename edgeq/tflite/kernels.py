@@ -46,7 +46,7 @@ class Kernel(NamedTuple):
 def measured() -> dict[tuple[str, str], Kernel]:
     """(operator or "operator/variant", form) to its row."""
     rows = {}
-    for line in TABLE.read_text().splitlines():
+    for line in TABLE.read_text("utf-8").splitlines():
         if line.startswith("#"):
             continue
         name, form, kept, *found = line.split()

@@ -88,7 +88,7 @@ def parse_model(content: bytes, shown_as: str | Path) -> ModelFile:
     return ModelFile(Path(shown_as), content, shared_tree(content, str(shown_as)))
 
 
-def read_model(model: Path | ModelFile) -> ModelFile:
+def read_model(model: str | Path | ModelFile) -> ModelFile:
     """A model from its file; one that was read before is returned as it is.
 
     Raises:
@@ -96,4 +96,5 @@ def read_model(model: Path | ModelFile) -> ModelFile:
     """
     if isinstance(model, ModelFile):
         return model
-    return parse_model(flatbuffer.read_content(model), model)
+    path = Path(model)
+    return parse_model(flatbuffer.read_content(path), path)

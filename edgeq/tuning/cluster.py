@@ -73,7 +73,7 @@ class DaskCluster:
         except ImportError as error:
             raise MissingExtraError(
                 "--cluster needs Dask, which is not installed here.",
-                hint="Install it with: pip install 'edgeq[cluster]'",
+                hint='Install it with: pip install "edgeq[cluster]"',
             ) from error
         self._dask, self._address, self._store = distributed, address, store
         self._sent: dict[str, Any] = {}

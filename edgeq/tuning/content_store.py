@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from edgeq import host
 from edgeq.files import scratch, storage
 
 
@@ -32,12 +33,12 @@ class Store:
             # Several workers of a machine share a store, so a file appears whole.
             with scratch.file(target) as temporary:
                 temporary.write_bytes(content)
-                temporary.replace(target)
+                host.replace(temporary, target)
 
     def adopt(self, path: Path) -> str:
         """Take over a large file that was written into the store's own folder."""
         digest = storage.hash_file(path)
-        path.replace(self.path(digest))
+        host.replace(path, self.path(digest))
         return digest
 
     def path(self, digest: str) -> Path:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from edgeq import host
 from edgeq.errors import OutputError
 from edgeq.files.storage import to_plain
 from edgeq.issues import make_issue
@@ -44,11 +45,11 @@ class Journal:
         self._known = self._read()
         try:
             if self._known:
-                self._stream = path.open("r+", encoding="utf-8")
+                self._stream = path.open("r+", encoding="utf-8", newline="\n")
                 self._stream.seek(self._end)
                 self._stream.truncate()
             else:
-                self._stream = path.open("w", encoding="utf-8")
+                self._stream = path.open("w", encoding="utf-8", newline="\n")
                 self._begin()
         except OSError as error:
             raise self._unwritten(error) from error
@@ -102,7 +103,8 @@ class Journal:
 
     def remove(self) -> None:
         """Remove the file: the search has its result."""
-        self._path.unlink()
+        self.close()  # Windows does not remove an open file
+        host.remove(self._path)
 
     def _write(self, line: str) -> None:
         self._stream.write(line + "\n")

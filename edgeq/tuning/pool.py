@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from edgeq.children.child import Child
+from edgeq import host
+from edgeq.children.child import TIME_LIMIT, Child, time_limit_s
 from edgeq.errors import QuantizationError
 from edgeq.files.storage import to_plain
 from edgeq.tuning.content_store import Store
@@ -51,7 +51,8 @@ class Worker:
         for _ in range(_ATTEMPTS):
             child = self._start()
             child.send(json.dumps({"task": to_plain(task), "want": want}))
-            line = child.stdout.readline()
+            with child.limited(time_limit_s()):
+                line = child.stdout.readline()
             if line.endswith(b"\n"):
                 reply = json.loads(line)
                 return reply if "failure" in reply else reply["ok"]
@@ -59,6 +60,8 @@ class Worker:
             if status >= 0 and (last := child.last_line("")):
                 how += f" ({last})"
             self.close()
+            if child.is_late:
+                return {"failure": f"the worker {how}; set {TIME_LIMIT} to allow more"}
         return {"failure": f"the worker {how}, {_ATTEMPTS} times"}
 
     def close(self) -> None:
@@ -84,7 +87,7 @@ class LocalPool:
     """
 
     def __init__(self, store: Store, jobs: int | None = None):
-        count = jobs or len(os.sched_getaffinity(0))
+        count = jobs or host.core_count()
         self._workers = [Worker(store.folder) for _ in range(count)]
         self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._workers:

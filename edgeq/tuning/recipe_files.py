@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeq.conversion.calibrated_models import calibrated_models
 from edgeq.conversion.plan import Job
 from edgeq.conversion.prepare import Prepared
 from edgeq.conversion.range_candidates import (
     CalibratedModel,
     RangeCandidate,
-    calibrated_models,
     choose_corrections,
     choose_statistics,
     make_candidates,
@@ -24,7 +24,7 @@ from edgeq.tflite import flatbuffer
 from edgeq.tuning.content_store import Store
 from edgeq.tuning.float_outputs import Part, Recording
 from edgeq.tuning.trial import Task
-from edgeq.values import Histogram, Ranges, Recipe
+from edgeq.values import Histogram, Issue, Ranges, Recipe
 
 _Key = tuple[str, bool, str]
 
@@ -61,7 +61,7 @@ class Workshop:
         models = calibrated_models(
             ready.job, ready.model, ready.plan, ready.run, self.corrections, ready.issues
         )
-        self._statistics = {item.is_equalized: item.run.statistics for item in models}
+        self._models = {item.is_equalized: item for item in models}
         for granularity in ("channel", "tensor"):
             job = _with_granularity(ready.job, granularity)
             for variant in self._candidates(job, models):
@@ -94,7 +94,13 @@ class Workshop:
             carried=self._ready.carried(self._ready.model, self._ready.job.options.layout),
             metric=self.recording.metric,
             wide=self._ready.job.wide,
+            recurrent=self._ready.job.options.recurrent,
         )
+
+    def source(self, recipe: Recipe) -> bytes:
+        """The float model that a recipe starts from."""
+        key = (recipe.statistic, recipe.is_equalized, recipe.granularity)
+        return self.store.read(self._bases[key].source)
 
     def ranges(self, recipe: Recipe) -> Ranges:
         """The ranges that a recipe starts from."""
@@ -102,12 +108,16 @@ class Workshop:
 
     def histograms(self, recipe: Recipe) -> tuple[Histogram, ...]:
         """Return the histograms of the float model that a recipe starts from."""
-        return compact(self._statistics[recipe.is_equalized], self.ranges(recipe))
+        seen = self._models[recipe.is_equalized].run.statistics
+        return compact(seen, self.ranges(recipe))
+
+    def notes(self, recipe: Recipe) -> tuple[Issue, ...]:
+        """Return what a file made from a recipe has to report."""
+        return self._models[recipe.is_equalized].notes
 
     def names(self, recipe: Recipe) -> list[str]:
         """Names of the first outputs of all operators, in execution order."""
-        key = (recipe.statistic, recipe.is_equalized, recipe.granularity)
-        tree = flatbuffer.parse(self.store.read(self._bases[key].source), "the float model")
+        tree = flatbuffer.parse(self.source(recipe), "the float model")
         tensors = tree.subgraphs[0].tensors
         return [
             flatbuffer.text(tensors[operator.outputs[0]].name)
@@ -116,8 +126,7 @@ class Workshop:
 
     def with_kernels(self, recipe: Recipe) -> frozenset[str]:
         """Names of the operators that have 16x8 kernels."""
-        key = (recipe.statistic, recipe.is_equalized, recipe.granularity)
-        real = flatbuffer.parse(self.store.read(self._bases[key].source), "the float model")
+        real = flatbuffer.parse(self.source(recipe), "the float model")
         wide = choose_precisions(real, "int16")
         return frozenset(
             name_of(real, operator)
@@ -127,8 +136,7 @@ class Workshop:
 
     def narrow_layers(self, recipe: Recipe) -> dict[str, int]:
         """Names of the layers that can have INT4 weights, and the number of those weights."""
-        key = (recipe.statistic, recipe.is_equalized, recipe.granularity)
-        real = flatbuffer.parse(self.store.read(self._bases[key].source), "the float model")
+        real = flatbuffer.parse(self.source(recipe), "the float model")
         return narrow_layers(real)
 
     def _allowed(self) -> tuple[str, ...]:

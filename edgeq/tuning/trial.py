@@ -57,6 +57,7 @@ class Task:
         max_drop_points: budget; a trial that is certain to miss it ends early. None: it runs on
             all samples.
         wide: what stays in float at the ends, with every recipe.
+        recurrent: activations inside unrolled recurrent layers, with every recipe.
     """
 
     recipe: Recipe
@@ -71,6 +72,7 @@ class Task:
     metric: str | None = None
     max_drop_points: float | None = None
     wide: WideEnds = NOT_WIDE
+    recurrent: str = "int16"
 
     @property
     def file_key(self) -> str:
@@ -101,10 +103,10 @@ def read_task(plain: Mapping[str, Any]) -> Task:
     return Task(Recipe(**recipe), **fields)
 
 
-def mix_of(recipe: Recipe, wide: WideEnds) -> Mix:
+def mix_of(recipe: Recipe, wide: WideEnds, recurrent: str) -> Mix:
     """Return the operators that a recipe keeps from INT8; the ends stay in float."""
     int16 = tuple(name for name in recipe.int16 if name not in wide.operators) + wide.int16
-    return Mix(recipe.keep_float, int16, recipe.int4, wide)
+    return Mix(recipe.keep_float, int16, recipe.int4, wide, recurrent)
 
 
 def make_file(task: Task, bench: Workbench) -> bytes:
@@ -122,7 +124,7 @@ def _make(task: Task, bench: Workbench) -> Any:
     stored = json.loads(bench.store.read(task.ranges))
     tensors = tuple(TensorRange(**item) for item in stored.pop("tensors"))
     ranges = Ranges(**stored, tensors=tensors)
-    mix = mix_of(recipe, task.wide)
+    mix = mix_of(recipe, task.wide, task.recurrent)
     made = bench.writer(task.source, task.io, recipe.granularity, mix).write(ranges)
     tree = flatbuffer.parse(made, "the quantized model")
     if recipe.corrections:

@@ -138,19 +138,20 @@ def _finish(
     _write(search, chosen, target)
     granularity = replace(search.options.convert, granularity=recipe.granularity)
     job = replace(ready.job, options=granularity)
-    asked = mix_of(recipe, ready.job.wide)
-    mix = with_inner(Path(ready.model.file.path).read_bytes(), asked)
+    asked = mix_of(recipe, ready.job.wide, job.options.recurrent)
+    mix = with_inner(search.workshop.source(recipe), asked)
     proof = prove(job, target, ready.model, mix, ready.issues)
     quality = _measure_quality(ready, target, recording)
     issues = [
         *ready.issues,
+        *search.workshop.notes(recipe),
         *warn_of_int4(ready.model, recipe.int4),
         *search.journal.doubts(),
         *choice.doubts(chosen, quality, is_apart=recording.is_apart),
     ]
     if ready.plan.samples is not None:
         issues += ready.plan.samples.issues
-    file, workshop = storage.refer(target, str(output)), search.workshop
+    file, workshop = storage.refer(target, output.as_posix()), search.workshop
     ranges, seen = workshop.ranges(recipe), workshop.histograms(recipe)
     assert choice.facts is not None
     return Tuning(

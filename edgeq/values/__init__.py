@@ -39,9 +39,22 @@ from edgeq.values.conversion import (
     TensorRange,
     TfliteModel,
 )
-from edgeq.values.data import DataRef, Preprocessing, Provenance
+from edgeq.values.data import DataRef, FrontEnd, Preprocessing, Provenance
 from edgeq.values.debugging import DebugReport, LayerReport, Remedy
 from edgeq.values.files import FileRef, Issue, JoinBlock, JoinedOutput, TensorSpec
+from edgeq.values.fitting import (
+    Board,
+    BoardFit,
+    Document,
+    EdgeTpuFit,
+    EdgeTpuOperator,
+    EthosFit,
+    Fit,
+    FitVerdict,
+    MemoryStep,
+    MicroNeeds,
+    MicroOperator,
+)
 from edgeq.values.gating import Finding, GateResult, Origin, RuleVerdict
 from edgeq.values.inspecting import Inspection, MetadataReport, SignatureReport, TensorReport
 from edgeq.values.judging import (
@@ -89,6 +102,8 @@ __all__ = [
     "BenchOptions",
     "BenchResult",
     "BenchRun",
+    "Board",
+    "BoardFit",
     "Candidate",
     "Certificate",
     "Checkup",
@@ -100,11 +115,18 @@ __all__ = [
     "DataRef",
     "DebugReport",
     "DeviceFacts",
+    "Document",
+    "EdgeTpuFit",
+    "EdgeTpuOperator",
     "Energy",
+    "EthosFit",
     "Evaluation",
     "FileRef",
     "Finding",
+    "Fit",
+    "FitVerdict",
     "FloatModel",
+    "FrontEnd",
     "GateResult",
     "Histogram",
     "Inspection",
@@ -120,10 +142,13 @@ __all__ = [
     "LostColumn",
     "MachineLook",
     "MemorySpeed",
+    "MemoryStep",
     "MetadataReport",
     "MetricLoss",
     "MetricPair",
     "MetricValue",
+    "MicroNeeds",
+    "MicroOperator",
     "Milliseconds",
     "ModelProfile",
     "OperatorReport",

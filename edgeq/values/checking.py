@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from edgeq.values.bounds import Severity
 from edgeq.values.files import FileRef
 from edgeq.values.running import DeviceFacts, RuntimeInfo
+from edgeq.values.showing import Shown, bounded
 
 
+@bounded
 @dataclass(frozen=True)
 class Problem:
     """A problem of a machine with its code and remedy.
@@ -26,6 +28,7 @@ class Problem:
     remedy: str | None
 
 
+@bounded
 @dataclass(frozen=True)
 class RuntimeCheck:
     """A runtime that is installed on a device.
@@ -41,6 +44,7 @@ class RuntimeCheck:
     runs_model: bool | None
 
 
+@bounded
 @dataclass(frozen=True)
 class Part:
     """An optional part of edgeq on the machine that edgeq runs on.
@@ -57,8 +61,9 @@ class Part:
     remedy: str
 
 
+@bounded
 @dataclass(frozen=True)
-class Checkup:
+class Checkup(Shown):
     """Whether a device can run models, and what would improve its figures.
 
     Attributes:

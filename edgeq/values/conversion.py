@@ -7,8 +7,10 @@ from typing import Annotated
 
 from edgeq.values.bounds import SOME, Count, Positive, SchemeName
 from edgeq.values.files import FileRef, JoinedOutput, TensorSpec
+from edgeq.values.showing import bounded
 
 
+@bounded
 @dataclass(frozen=True)
 class FloatModel:
     """A float `.tflite` that computes what the source model computes.
@@ -45,6 +47,7 @@ class FloatModel:
     other_dtypes: tuple[str, ...] = ()
 
 
+@bounded
 @dataclass(frozen=True)
 class TensorRange:
     """Calibrated range of one float tensor of the main subgraph, in real units."""
@@ -55,6 +58,7 @@ class TensorRange:
     maximum: float
 
 
+@bounded
 @dataclass(frozen=True)
 class Histogram:
     """Distribution of the values of one calibrated float tensor.
@@ -72,6 +76,7 @@ class Histogram:
     counts: Annotated[tuple[Count, ...], SOME]
 
 
+@bounded
 @dataclass(frozen=True)
 class Ranges:
     """The ranges that calibration found.
@@ -94,6 +99,7 @@ class Ranges:
     sha256: str
 
 
+@bounded
 @dataclass(frozen=True)
 class LayerCorrection:
     """The correction of one layer after quantization.
@@ -113,6 +119,7 @@ class LayerCorrection:
     corrected_db: float
 
 
+@bounded
 @dataclass(frozen=True)
 class Candidate:
     """One way to quantize that was tried.
@@ -132,6 +139,7 @@ class Candidate:
     sqnr_db: float
 
 
+@bounded
 @dataclass(frozen=True)
 class OperatorReport:
     """One operator of the exported file, as read back.
@@ -166,6 +174,7 @@ class OperatorReport:
     is_symmetric: bool | None = None
 
 
+@bounded
 @dataclass(frozen=True)
 class Certificate:
     """The contents of an exported `.tflite`, from its bytes only.
@@ -214,6 +223,7 @@ class Certificate:
     wide_outputs: tuple[str, ...] = ()
 
 
+@bounded
 @dataclass(frozen=True)
 class TfliteModel:
     """An exported model and how it was made.
@@ -255,6 +265,7 @@ WEIGHTS = ("int8", "int4")
 CORRECTIONS = ("equalize", "saturate", "bias", "rounding", "refit", "clip", "ties")
 
 
+@bounded
 @dataclass(frozen=True)
 class ConvertOptions:
     """Everything the user decided about a conversion.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeq.values.showing import bounded
 
+
+@bounded
 @dataclass(frozen=True)
 class Provenance:
     """Time, versions and machine of a record; digests of models and data are in its body.
@@ -28,6 +31,42 @@ class Provenance:
     environment_sha256: str
 
 
+@bounded
+@dataclass(frozen=True)
+class FrontEnd:
+    """How a sound becomes the input of a keyword model; see `samples.front_end`.
+
+    Attributes:
+        kind: "spectrogram", "log-mel" or "mfcc".
+        rate: samples per second of the sound.
+        window: samples in a frame.
+        hop: samples from one frame to the next.
+        fft: points of the Fourier transform.
+        bands: number of mel bands, 0 for a spectrogram.
+        coefficients: number of cepstral coefficients, 0 for the others.
+        low: Hz, where the lowest band begins.
+        high: Hz, where the highest band ends.
+        floor: added to the energy of each band before the logarithm.
+        power: 2 for energies, 1 for magnitudes.
+        taper: "hann" (periodic) or "hanning" (symmetric, as in NumPy).
+        filters: "htk" (triangles over Hz) or "tensorflow" (triangles over mel).
+    """
+
+    kind: str
+    rate: int
+    window: int
+    hop: int
+    fft: int
+    bands: int = 0
+    coefficients: int = 0
+    low: float = 0.0
+    high: float = 0.0
+    floor: float = 1e-6
+    power: int = 2
+    taper: str = "hann"
+    filters: str = "htk"
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """How a raw sample is turned into a model input, in the order of the attributes.
@@ -45,6 +84,8 @@ class Preprocessing:
         std: per channel or a single value; empty for no division.
         pad: None stretches to the size of `resize`; a grey value keeps the proportions, puts the
             image in the middle and fills the rest (letterbox).
+        exif: "apply" turns images of files as their EXIF orientation says, "ignore" does not.
+        sound: the front end that comes before the numeric part, None for other inputs.
     """
 
     input: str | None = None
@@ -56,21 +97,27 @@ class Preprocessing:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     pad: int | None = None
+    exif: str = "ignore"
+    sound: FrontEnd | None = None
 
 
+@bounded
 @dataclass(frozen=True)
 class DataRef:
     """A data set as it was read.
 
     Attributes:
         source: as the user named it.
-        kind: "npz", "npy", "images", "csv", "function" or "arrays" (from Python).
-        sha256: digest of the files; for functions and arrays, of the samples that were read.
+        kind: "npz", "npy", "csv"; for a folder "images", "arrays" or "sounds"; from Python
+            "arrays", "function", or "object" for a list, a generator or a library's data set.
+        sha256: digest of the files; for Python objects, of the samples that were read.
         sample_count: number of samples, None when it is known only after iteration.
         has_labels: whether each sample has a label.
         preprocessing: one entry per input that declares any.
         class_names: of the class folders or of labels that are names: class i of the model is the
             i-th. Empty for labels that are numbers, and in records older than this field.
+        samples_sha256: digest without labels that `--labels` adds; None without them, and in
+            records older than this field.
     """
 
     source: str
@@ -80,3 +127,8 @@ class DataRef:
     has_labels: bool
     preprocessing: tuple[Preprocessing, ...] = ()
     class_names: tuple[str, ...] = ()
+    samples_sha256: str | None = None
+
+    def has_samples_of(self, other: DataRef) -> bool:
+        """Whether both have the same samples, whatever labels are beside them."""
+        return (self.samples_sha256 or self.sha256) == (other.samples_sha256 or other.sha256)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from edgeq.values.data import DataRef
 from edgeq.values.files import FileRef, Issue
 from edgeq.values.judging import Quality
+from edgeq.values.showing import Shown, bounded
 
 
+@bounded
 @dataclass(frozen=True)
 class LayerReport:
     """One operator of a quantized model, compared with its float twin.
@@ -63,6 +65,7 @@ class LayerReport:
     gain_db: float | None = None
 
 
+@bounded
 @dataclass(frozen=True)
 class Remedy:
     """A conversion with other options, compared with the same conversion without them.
@@ -80,8 +83,9 @@ class Remedy:
     command: str
 
 
+@bounded
 @dataclass(frozen=True)
-class DebugReport:
+class DebugReport(Shown):
     """The layers of a quantized model that lose accuracy.
 
     Attributes:

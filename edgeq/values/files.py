@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeq.values.bounds import Positive, Severity, require
+from edgeq.values.showing import bounded
 
 
+@bounded
 @dataclass(frozen=True)
 class FileRef:
     """A file or folder as it was when edgeq read it.
@@ -22,6 +24,7 @@ class FileRef:
     size_bytes: Positive
 
 
+@bounded
 @dataclass(frozen=True)
 class TensorSpec:
     """One input or output of a model.
@@ -47,6 +50,7 @@ class TensorSpec:
         )
 
 
+@bounded
 @dataclass(frozen=True)
 class JoinBlock:
     """A run of an output's values to which parts contribute in turn.
@@ -60,6 +64,7 @@ class JoinBlock:
     parts: tuple[tuple[str, Positive], ...]
 
 
+@bounded
 @dataclass(frozen=True)
 class JoinedOutput:
     """An output of the source model that the file gives in parts, each an output.
@@ -80,6 +85,7 @@ class JoinedOutput:
         return tuple(name for block in self.blocks for name, _ in block.parts)
 
 
+@bounded
 @dataclass(frozen=True)
 class Issue:
     """A problem with a code from the table in `edgeq.issues`.

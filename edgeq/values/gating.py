@@ -7,8 +7,10 @@ from typing import Annotated
 
 from edgeq.values.bounds import SOME, Judgement
 from edgeq.values.files import FileRef
+from edgeq.values.showing import Shown, bounded
 
 
+@bounded
 @dataclass(frozen=True)
 class Origin:
     """The place of a figure in a record.
@@ -24,6 +26,7 @@ class Origin:
     json_path: str
 
 
+@bounded
 @dataclass(frozen=True)
 class Finding:
     """One figure compared with its limit.
@@ -57,6 +60,7 @@ class Finding:
     is_sound: bool
 
 
+@bounded
 @dataclass(frozen=True)
 class RuleVerdict:
     """The verdict on one rule of a policy, from the records.
@@ -76,8 +80,9 @@ class RuleVerdict:
     findings: Annotated[tuple[Finding, ...], SOME]
 
 
+@bounded
 @dataclass(frozen=True)
-class GateResult:
+class GateResult(Shown):
     """A policy applied to the records of one model.
 
     Attributes:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from edgeq.values.bounds import require
 from edgeq.values.conversion import Certificate
 from edgeq.values.files import FileRef
+from edgeq.values.showing import Shown, bounded
 
 
+@bounded
 @dataclass(frozen=True)
 class TensorReport:
     """A tensor of a `.tflite`, as it is in the file.
@@ -35,6 +37,7 @@ class TensorReport:
     constant_bytes: int | None
 
 
+@bounded
 @dataclass(frozen=True)
 class SignatureReport:
     """A signature: the names by which a caller knows inputs and outputs.
@@ -49,6 +52,7 @@ class SignatureReport:
     outputs: tuple[tuple[str, str], ...]
 
 
+@bounded
 @dataclass(frozen=True)
 class MetadataReport:
     """An entry of a file's metadata.
@@ -62,8 +66,9 @@ class MetadataReport:
     text: str | None
 
 
+@bounded
 @dataclass(frozen=True)
-class Inspection:
+class Inspection(Shown):
     """Operators, tensors, signatures, metadata and sizes of a `.tflite`.
 
     Attributes:

@@ -12,8 +12,10 @@ from edgeq.values.conversion import Certificate, ConvertOptions, FloatModel, Tfl
 from edgeq.values.data import DataRef
 from edgeq.values.files import FileRef, Issue
 from edgeq.values.running import BenchResult, RuntimeInfo
+from edgeq.values.showing import Shown, bounded
 
 
+@bounded
 @dataclass(frozen=True)
 class Interval:
     """A value with its 95 % interval, all in the same unit."""
@@ -23,6 +25,7 @@ class Interval:
     high: float
 
 
+@bounded
 @dataclass(frozen=True)
 class MetricValue:
     """A task metric with its unit ("percent", "" for a plain number) and direction.
@@ -38,6 +41,7 @@ class MetricValue:
     interval: Interval | None = None
 
 
+@bounded
 @dataclass(frozen=True)
 class MetricLoss:
     """How much worse the candidate is than the baseline by a metric, on the same samples.
@@ -52,6 +56,7 @@ class MetricLoss:
     loss: Interval
 
 
+@bounded
 @dataclass(frozen=True)
 class MetricPair:
     """A metric of both models on the same samples.
@@ -65,8 +70,9 @@ class MetricPair:
     loss: MetricLoss | None
 
 
+@bounded
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Shown):
     """One model's accuracy on one data set.
 
     Attributes:
@@ -91,6 +97,7 @@ class Evaluation:
     decoding: str | None = None
 
 
+@bounded
 @dataclass(frozen=True)
 class PairedCounts:
     """Samples by which model was right: baseline (FP32), candidate (INT8), both or neither."""
@@ -101,6 +108,7 @@ class PairedCounts:
     both_wrong: int
 
 
+@bounded
 @dataclass(frozen=True)
 class LostColumn:
     """A column of a part, or a slice of it, whose variation the candidate has lost.
@@ -116,6 +124,7 @@ class LostColumn:
     spread: Annotated[float, Meta(ge=0)]
 
 
+@bounded
 @dataclass(frozen=True)
 class PartQuality:
     """Error of a part: values of one output that mean the same and have a similar range.
@@ -140,6 +149,7 @@ class PartQuality:
     lost: tuple[LostColumn, ...] = ()
 
 
+@bounded
 @dataclass(frozen=True)
 class OutputQuality:
     """Error of one output of the candidate against the baseline's, over all samples.
@@ -166,6 +176,7 @@ class OutputQuality:
     not_finite: int = 0
 
 
+@bounded
 @dataclass(frozen=True)
 class Quality:
     """The candidate's outputs and accuracy against the baseline's on the same samples.
@@ -208,6 +219,7 @@ class Quality:
         )
 
 
+@bounded
 @dataclass(frozen=True)
 class WayOut:
     """A conversion that was tried because a result had lost a part of the outputs.
@@ -223,8 +235,9 @@ class WayOut:
     keeps: bool
 
 
+@bounded
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """FP32 compared with INT8; reports are made from it.
 
     Attributes:
@@ -265,8 +278,9 @@ class Comparison:
         require(self.bench is None or len(self.bench.runs) == 2, "a comparison has two runs")
 
 
+@bounded
 @dataclass(frozen=True)
-class Conversion:
+class Conversion(Shown):
     """A finished conversion: its options, its result and the quality of the result.
 
     Attributes:

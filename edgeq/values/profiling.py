@@ -8,8 +8,10 @@ from typing import Annotated
 from edgeq.values.bounds import SOME, Validity, require
 from edgeq.values.files import FileRef, Issue
 from edgeq.values.running import DeviceFacts, RuntimeInfo
+from edgeq.values.showing import Shown, bounded
 
 
+@bounded
 @dataclass(frozen=True)
 class OperatorTime:
     """One operator's part of an inference.
@@ -40,6 +42,7 @@ class OperatorTime:
     constant_bytes: int
 
 
+@bounded
 @dataclass(frozen=True)
 class TypeTime:
     """Sum over all operators of one type.
@@ -57,6 +60,7 @@ class TypeTime:
     share: float
 
 
+@bounded
 @dataclass(frozen=True)
 class ModelProfile:
     """Time per operator of one model.
@@ -86,6 +90,7 @@ class ModelProfile:
     island_ms: float
 
 
+@bounded
 @dataclass(frozen=True)
 class MemorySpeed:
     """Speed of a machine's memory, and size of its last cache.
@@ -99,8 +104,9 @@ class MemorySpeed:
     cache_bytes: int | None
 
 
+@bounded
 @dataclass(frozen=True)
-class Profile:
+class Profile(Shown):
     """Time per operator of one model, or of two side by side.
 
     Attributes:

@@ -7,8 +7,10 @@ from typing import Annotated
 
 from edgeq.values.bounds import SOME, Milliseconds, Validity
 from edgeq.values.files import FileRef, Issue
+from edgeq.values.showing import Shown, bounded
 
 
+@bounded
 @dataclass(frozen=True)
 class RuntimeInfo:
     """A TensorFlow Lite runtime: name "ai-edge-litert", "tflite-runtime" or "tensorflow"."""
@@ -17,6 +19,7 @@ class RuntimeInfo:
     version: str
 
 
+@bounded
 @dataclass(frozen=True)
 class CoreKind:
     """Cores of one kind.
@@ -32,6 +35,10 @@ class CoreKind:
     max_mhz: float | None
 
 
+_DOT_PRODUCT = {"asimddp", "i8mm", "avx512_vnni", "avx_vnni", "amx_int8"}
+
+
+@bounded
 @dataclass(frozen=True)
 class DeviceFacts:
     """Facts that the agent found on the machine it ran on; None for unknown ones.
@@ -94,7 +101,13 @@ class DeviceFacts:
         """Its model, or the kind of machine if the model is unknown."""
         return self.cpu_model or self.machine
 
+    @property
+    def has_dot_product(self) -> bool | None:
+        """Whether the processor has the instructions that make INT8 fast; None if not known."""
+        return bool(_DOT_PRODUCT & set(self.cpu_features)) if self.cpu_features else None
 
+
+@bounded
 @dataclass(frozen=True)
 class BenchOptions:
     """How to measure latency.
@@ -133,6 +146,7 @@ class BenchOptions:
     rounds: int | None = None
 
 
+@bounded
 @dataclass(frozen=True)
 class Latency:
     """Statistics of measured inferences in milliseconds, computed from the raw times, or printed
@@ -161,6 +175,7 @@ class Latency:
     p90_high_ms: float | None = None
 
 
+@bounded
 @dataclass(frozen=True)
 class Round:
     """The figures of one process of a measurement.
@@ -178,6 +193,7 @@ class Round:
     first_ms: float
 
 
+@bounded
 @dataclass(frozen=True)
 class Energy:
     """Energy that the board's meter counted while a model ran, including idle parts of the board.
@@ -193,6 +209,7 @@ class Energy:
     per_inference_mj: float
 
 
+@bounded
 @dataclass(frozen=True)
 class MachineLook:
     """The machine at one moment of a measurement; None for facts that it does not report.
@@ -210,6 +227,7 @@ class MachineLook:
     throttling: tuple[str, ...] | None
 
 
+@bounded
 @dataclass(frozen=True)
 class SustainedWindow:
     """A window of a sustained run.
@@ -232,6 +250,7 @@ class SustainedWindow:
     throttling: tuple[str, ...]
 
 
+@bounded
 @dataclass(frozen=True)
 class Sustained:
     """Latency of a model that runs without pauses for a long time.
@@ -257,6 +276,7 @@ class Sustained:
     watched: tuple[str, ...]
 
 
+@bounded
 @dataclass(frozen=True)
 class BenchRun:
     """One model measured on one device.
@@ -302,6 +322,7 @@ class BenchRun:
     rounds: tuple[Round, ...] = ()
 
 
+@bounded
 @dataclass(frozen=True)
 class Ratio:
     """A ratio with its 95 % interval, from rounds that alternate between the models."""
@@ -311,8 +332,9 @@ class Ratio:
     high: float
 
 
+@bounded
 @dataclass(frozen=True)
-class BenchResult:
+class BenchResult(Shown):
     """Several models, measured alternately on one device.
 
     Attributes:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeq.values.showing import bounded
 
+
+@bounded
 @dataclass(frozen=True)
 class Scheme:
     """One way to quantize.

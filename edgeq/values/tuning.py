@@ -10,10 +10,12 @@ from edgeq.values.data import DataRef
 from edgeq.values.files import Issue
 from edgeq.values.judging import Interval, PairedCounts, Quality
 from edgeq.values.running import DeviceFacts, Ratio
+from edgeq.values.showing import Shown, bounded
 
 OBJECTIVES = ("latency", "size")
 
 
+@bounded
 @dataclass(frozen=True)
 class TuneOptions:
     """Everything the user decided about a search.
@@ -35,6 +37,7 @@ class TuneOptions:
     max_trials: int | None = None
 
 
+@bounded
 @dataclass(frozen=True)
 class Recipe:
     """One way to quantize, which always gives the same file.
@@ -58,6 +61,7 @@ class Recipe:
     int4: tuple[str, ...] = ()
 
 
+@bounded
 @dataclass(frozen=True)
 class Trial:
     """A recipe tried on the exported file.
@@ -96,6 +100,7 @@ class Trial:
     dropped_after: int | None = None
 
 
+@bounded
 @dataclass(frozen=True)
 class LayerEffect:
     """The error from quantizing only this operator.
@@ -111,8 +116,9 @@ class LayerEffect:
     sqnr_db: float
 
 
+@bounded
 @dataclass(frozen=True)
-class Tuning:
+class Tuning(Shown):
     """A finished search.
 
     Attributes:

@@ -411,8 +411,37 @@ EMULATED = make_issue(
 def test_a_slower_candidate_is_no_ship(ratio: Ratio, verdict: str, reason: str) -> None:
     bench = replace(BENCH, speedups=(ratio,))
     found, reasons = judge_comparison(quality(Interval(0.1, -0.3, 0.5)), bench)
-    assert (found, reasons[-1]) == (verdict, reason)
+    said = next(item for item in reasons if "95 % interval" in item and "x (" in item)
+    assert (found, said) == (verdict, reason)
     assert judge_comparison(quality(Interval(3.0, 2.0, 4.0)), bench)[0] == "no"
+
+
+@pytest.mark.parametrize(
+    ("features", "device", "reason"),
+    [
+        (("ssse3", "avx2", "fma"), "local",
+         "the processor has no dot product instructions (VNNI or AMX): without them INT8 is not "
+         "much faster than FP32, and often slower; measure on the device that will run it"),
+        (("asimd",), "pi4",
+         "the processor has no dot product instructions (asimddp): without them INT8 is not "
+         "much faster than FP32, and often slower; measure on the device that will run it"),
+        (("avx2", "avx512_vnni"), "local",
+         "the operators that take the time: edgeq profile m.tflite m.tflite"),
+        ((), "pi4",
+         "the operators that take the time: edgeq profile m.tflite m.tflite --device pi4"),
+    ],
+)  # fmt: skip
+def test_a_candidate_that_is_not_faster_says_why(
+    features: tuple[str, ...], device: str, reason: str
+) -> None:
+    facts = replace(FACTS, cpu_features=features, device=device)
+    for ratio in (Ratio(1.0, 0.9, 1.1), Ratio(0.67, 0.6, 0.7)):
+        bench = replace(BENCH, facts=facts, speedups=(ratio,))
+        assert judge_comparison(quality(Interval(0.1, -0.3, 0.5)), bench)[1][-1] == reason
+    _, reasons = judge_comparison(
+        quality(Interval(0.1, -0.3, 0.5)), replace(bench, speedups=(Ratio(1.2, 1.1, 1.3),))
+    )
+    assert reason not in reasons
 
 
 def test_one_degraded_run_of_two_is_no_ship() -> None:

@@ -112,6 +112,7 @@ def _project() -> Path:
 
 _COMMANDS = {
     "inspect": lambda int8, real: [int8],
+    "fit": lambda int8, real: [int8, "--coral"],
     "bench": lambda int8, real: [int8, "--runs", 3],
     "eval": lambda int8, real: [int8, *_DATA],
     "compare": lambda int8, real: [real, int8, *_DATA, "--no-latency"],

@@ -127,6 +127,13 @@ def test_a_file_that_is_all_float_is_told(float_file: str, tmp_path: Path) -> No
     assert "float island" not in done.stdout
 
 
+def test_eval_refuses_sizes_that_no_model_takes(int8_mobilenet: Path) -> None:
+    for option, value in (("--input-shape", "image=1,28,28,1"), ("--fix-input", "rate=7")):
+        done = edgeq("eval", int8_mobilenet, "--data", TEST, option, value)
+        assert done.returncode == 2
+        assert f"{option} has no effect: all models are .tflite files" in done.stderr
+
+
 def test_test_data_that_calibrated_is_not_held_out(float_file: str, tmp_path: Path) -> None:
     with np.load(TEST) as stored:
         np.savez(tmp_path / "d.npz", x=stored["x"][:100], y=stored["y"][:100])
@@ -551,7 +558,7 @@ def test_a_missing_extra_names_the_command(tmp_path: Path) -> None:
     )  # fmt: skip
     assert complaint(done) == (
         "error: Converting needs TensorFlow, which is not installed here.\n"
-        "hint:  Install it with: pip install 'edgeq[convert]'\n"
+        'hint:  Install it with: pip install "edgeq[convert]"\n'
     )
 
 

@@ -92,6 +92,7 @@ COMMANDS: dict[str, Callable[[Path, Path, Path], list[object]]] = {
     ],
     "debug": lambda out, model, data: ["debug", model, model, "--data", data, "-o", out],
     "inspect": lambda out, model, data: ["inspect", model, "-o", out],
+    "fit": lambda out, model, data: ["fit", model, "--coral", "-o", out],
     "convert": lambda out, model, data: ["convert", model, "--scheme", "fp32", "-o", out],
     "gate": lambda out, model, data: [
         "gate", HISTORY / "compare.json", "--policy", data.with_name("policy.toml"), "-o", out

@@ -37,7 +37,7 @@ def test_a_program_without_the_extra(tmp_path: Path) -> None:
         archive.writestr("net/models/model.json", "{}")
     assert complaint(path) == (
         "error: Converting from PyTorch needs litert-torch, which this Python does not have.\n"
-        "hint:  Install it with: pip install 'edgeq[torch]', here or for another Python, which "
+        'hint:  Install it with: pip install "edgeq[torch]", here or for another Python, which '
         "--torch-python names.\n"
     )
 
@@ -49,7 +49,7 @@ def test_an_onnx_file_without_the_extra(tmp_path: Path) -> None:
     assert complaint(path) == (
         "error: Converting from ONNX needs onnx2tf, which this Python does not have.\n"
         "hint:  Give it a separate environment: python3.12 -m venv onnx-env && "
-        "onnx-env/bin/pip install 'edgeq[onnx]', and pass --onnx-python onnx-env/bin/python.\n"
+        'onnx-env/bin/pip install "edgeq[onnx]", and pass --onnx-python onnx-env/bin/python.\n'
     )
 
 

@@ -11,9 +11,9 @@ import pytest
 from edgeq import api
 from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.errors import UsageError
-from edgeq.values import Conversion
+from edgeq.values import Conversion, ConvertOptions, TuneOptions
 from tests.converters.rewrites.tiny_graphs import Builder, schema
-from tests.recurrent_nets import dense, sequences, unrolled
+from tests.recurrent_nets import dense, one_step, sequences, unrolled
 
 UNITS = np.array([15.0, 1.0, 1.0, 1.0])
 
@@ -55,6 +55,55 @@ def test_an_input_with_unlike_features_reaches_the_layer_in_int16(tmp_path: Path
     (warning,) = [item.message for item in typed.issues if item.code == "convert.narrow_inputs"]
     assert "its step alone leaves" in warning
     assert typed.quality is not None and worst_sqnr_db(typed.quality) < 15
+
+
+def test_states_that_are_inputs_and_outputs_are_float32_and_may_grow(tmp_path: Path) -> None:
+    """In use, they are up to 1.8 times as large as in the representative dataset."""
+    source = tmp_path / "step.tflite"
+    source.write_bytes(one_step())
+    random = np.random.default_rng(1)
+
+    def samples(size: float) -> dict[str, Any]:
+        states = {name: random.uniform(-size, size, (100, 8)) for name in ("hidden", "cell")}
+        return {"x": random.uniform(-1, 1, (100, 4)), **states}
+
+    made = api.convert(
+        source, tmp_path / "o.tflite", data=samples(0.5), test_data=samples(0.9), effort="fast"
+    )
+    proof = made.certificate
+    assert [spec.dtype for spec in proof.inputs] == ["int8", "float32", "float32"]
+    assert [spec.dtype for spec in proof.outputs] == ["int8", "float32", "float32"]
+    assert (proof.float_islands, proof.problems, kinds(made, "float32")) == (0, (), set())
+    (note,) = [item.message for item in made.issues if item.code == "convert.wide_inputs"]
+    assert note.startswith("states ('hidden', 'cell') are float32 in and out, because INT8 would")
+    assert made.quality is not None
+    assert min(output.sqnr_db for output in made.quality.outputs[1:]) > 35
+    typed = api.convert(source, tmp_path / "o.tflite", data=samples(0.5), effort="fast", io="int8")
+    assert {spec.dtype for spec in typed.certificate.inputs} == {"int8"}
+    (warning,) = [item.message for item in typed.issues if item.code == "convert.narrow_inputs"]
+    assert warning.startswith("states ('hidden', 'cell') are int8, as --io int8 requests, and")
+
+
+def test_int8_inside_is_refused_where_it_has_no_effect(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--recurrent int8 requires --scheme int8 and edgeq's own"):
+        convert(tmp_path, recurrent="int8", scheme="int16x8")
+    source = tmp_path / "masked.tflite"
+    source.write_bytes(masked())
+    data = np.random.default_rng(0).uniform(-1, 1, (20, 4, 3)).astype("f4")
+    with pytest.raises(UsageError, match=r"--recurrent int8 is for unrolled .* model: it has none"):
+        api.convert(source, tmp_path / "o.tflite", data=data, effort="fast", recurrent="int8")
+
+
+def test_tune_keeps_to_the_dtype_inside(tmp_path: Path) -> None:
+    source = tmp_path / "net.tflite"
+    source.write_bytes(unrolled())
+    for dtype, wide in (("int8", False), ("int16", True)):
+        options = TuneOptions(
+            convert=ConvertOptions(recurrent=dtype, min_sqnr_db=1.0), max_trials=1, jobs=1
+        )
+        made = api.tune(source, tmp_path / "t.tflite", data=sequences(), options=options)
+        precisions = {item.precision for item in made.certificate.operators}
+        assert ("int16x8" in precisions) is wide
 
 
 def test_an_unknown_dtype_is_refused(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ MOST_ABOVE_SOUND_KB = 1 << 20
 _BATCH = 25
 STATUSES = (0, 1, 2, 3, 4)
 # Temporary files beside an output, and folders in the temporary folder, of which none may stay.
-_TEMPORARY = re.compile(r"^\..*\.tmp$")
+_TEMPORARY = re.compile(r"^\..*\.(tmp|lock)$")
 _ROOT = Path(__file__).resolve().parents[2]
 
 

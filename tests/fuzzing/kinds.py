@@ -34,6 +34,7 @@ RECORDS = (
     "doctor",
     "gate",
     "inspect",
+    "fit",
     "fleet-bench",
     "fleet-eval",
     "fleet-compare",

@@ -182,6 +182,7 @@ def _make_records(folder: Path) -> None:
         "profile": ("profile", "int8.tflite", "tiny.tflite", *_QUICK[:2]),
         "parity": ("parity", "int8.tflite", *test),
         "inspect": ("inspect", "int8.tflite"),
+        "fit": ("fit", "int8.tflite", "--coral"),
         "doctor": ("doctor", "--model", "int8.tflite"),
         "fleet-bench": ("bench", "int8.tflite", *_QUICK, *both),
         "fleet-eval": ("eval", "int8.tflite", *test, *both),

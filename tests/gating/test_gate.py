@@ -23,10 +23,14 @@ from edgeq.issues import make_issue
 from edgeq.records.reading import Evaluations, Record
 from edgeq.values import (
     BenchRun,
+    Board,
+    BoardFit,
     Evaluation,
     Finding,
+    Fit,
     GateResult,
     Interval,
+    LostColumn,
     MetricLoss,
     MetricValue,
     Origin,
@@ -168,6 +172,11 @@ CASES: list[tuple[str, str, Alter, str, str]] = [
     ("min_sqnr_db", "min_sqnr_db = 20",
      lambda r: replace(r, value=replace(r.value, issues=WEAK)), "cannot-tell",
      "the figure is doubted: The samples look raw. [data.not_normalized]"),
+    ("max_lost_parts", "max_lost_parts = 0", lambda r: with_parts(r, 40, 12), "pass",
+     "within the limit"),
+    ("max_lost_parts", "max_lost_parts = 0", lambda r: with_parts(r, 40, 3), "fail",
+     "beyond the limit"),
+    ("max_lost_parts", "max_lost_parts = 0", same, "cannot-tell", "no record has such a figure"),
     ("max_size", 'max_size = "1 MB"', same, "pass", "within the limit"),
     ("max_size", 'max_size = "80 kB"', same, "fail", "beyond the limit"),
     ("max_size", 'max_size = "1 MB"', only_named, "cannot-tell", "no record has such a figure"),
@@ -260,6 +269,33 @@ def test_rules_on_the_file_itself(
 ) -> None:
     result = gate(f"[policy]\n{policy}\n", [alter(converted)])
     assert (result.verdict, result.rules[0].findings[0].reason) == (verdict, reason)
+
+
+def fitted(record: Record, verdict: str, *reasons: str) -> Record:
+    """The record of `fit` for one board, of the converted model."""
+    board = Board("own", "own", "", 1 << 20, 1 << 18, "", ())
+    file = record.value.model.file
+    found = BoardFit(board, verdict, reasons, 1, 1)
+    value = Fit(file, (), (), 0, 0, None, None, (found,))
+    return replace(record, path="fit.json", kind="fit", value=value)
+
+
+ON_BOARD: list[tuple[str, Alter, str, str]] = [
+    ('fit = "own"', lambda r: fitted(r, "fits"), "pass", "it fits, with room for your program"),
+    ('fit = "own"', lambda r: fitted(r, "no", "one", "two"), "fail", "one; two"),
+    ('fit = "own"', lambda r: fitted(r, "tight", "little room"), "cannot-tell", "little room"),
+    ('fit = "other"', lambda r: fitted(r, "fits"), "cannot-tell", "no record has such a figure"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("policy", "alter", "verdict", "reason"), ON_BOARD)
+def test_a_board(
+    gate: Any, converted: Record, policy: str, alter: Alter, verdict: str, reason: str
+) -> None:
+    result = gate(f"[policy]\n{policy}\n", [converted, alter(converted)])
+    assert (result.verdict, result.rules[0].findings[0].reason) == (verdict, reason)
+    assert result.rules[0].limit == f"on {policy.split(chr(34))[1]}"
+    assert (result.rules[0].findings[0].remedy is None) == (verdict == "pass")
 
 
 # Limits of the metric `map`, and its loss or its value in the comparison.
@@ -522,7 +558,7 @@ def test_every_rule_has_a_record_that_passes_one_that_fails_and_one_that_cannot_
     tmp_path: Path,
 ) -> None:
     cases = [("policy", case[1], case[3]) for case in CASES]
-    cases += [("policy", case[0], case[2]) for case in ON_FILE]
+    cases += [("policy", case[0], case[2]) for case in (*ON_FILE, *ON_BOARD)]
     cases += [("policy.regression", case[0], case[2]) for case in REGRESSIONS]
     cases += [("policy.metrics.map", case[0], case[2]) for case in METRICS]
     path, found = tmp_path / "edgeq.toml", {rule: set() for rule in RULES}
@@ -542,7 +578,8 @@ def test_each_table_has_its_own_rules() -> None:
         "max_p50_ms", "max_p90_ms", "max_p99_ms", "max_init_ms"
     }  # fmt: skip
     assert set(rules_in("")) == anywhere | {
-        "max_drop_points", "min_accuracy", "min_sqnr_db", "max_size", "max_float_islands", "runs_on"
+        "max_drop_points", "min_accuracy", "min_sqnr_db", "max_lost_parts", "max_size",
+        "max_float_islands", "runs_on", "fit",
     }  # fmt: skip
     assert set(rules_in("regression")) == {
         "max_drop_points", "max_sqnr_loss_db", "max_size_percent", "max_p50_percent",
@@ -839,11 +876,13 @@ def test_a_forgotten_normalization_is_doubted_though_both_models_suffer_alike(
 def test_a_comparison_on_the_calibration_data_proves_nothing(
     gate: Callable[..., GateResult], converted: Record, compared: Record
 ) -> None:
-    value = compared.value
-    same = replace(compared, value=replace(value, data=converted.value.data))
-    result = gate("[policy]\nmax_drop_points = 1\n", [converted, sound(same)])
-    assert result.verdict == "cannot-tell"
-    assert "is the calibration data" in result.rules[0].findings[0].reason
+    value, own = compared.value, converted.value.data
+    labelled = replace(own, sha256="0" * 64, samples_sha256=own.sha256)  # by --labels
+    for data in (own, labelled):
+        same = replace(compared, value=replace(value, data=data))
+        result = gate("[policy]\nmax_drop_points = 1\n", [converted, sound(same)])
+        assert result.verdict == "cannot-tell"
+        assert "is the calibration data" in result.rules[0].findings[0].reason
 
 
 # ---------------------------------------------------------------- all that a finding tells
@@ -1038,6 +1077,35 @@ def test_the_worst_part_is_held_against_the_limit(gate: Any, compared: Record) -
     found = only(gate("[policy]\nmin_sqnr_db = 20\n", [with_parts(sound(compared), 40, 12, None)]))
     assert (found.verdict, found.figure) == ("fail", "12.00 dB")
     assert found.origins[0].json_path == "$.quality.outputs[0].parts[1].sqnr_db"
+
+
+@pytest.mark.parametrize(
+    ("sqnrs", "is_known", "lost", "verdict", "figure"),
+    [
+        ((40, 12), True, (), "pass", "0 lost parts"),
+        ((40, 3), True, (), "fail", "1 lost part: p1 is lost: its values vary by 1, the error is "),
+        ((40, 12), True, ("p1[:, 2]",), "fail", "1 lost part: p1[:, 2] is lost: its values vary"),
+        ((40, 12), False, (), "cannot-tell", "500 samples are too few to know how far the"),
+        ((None, None), True, (), "cannot-tell", "the float model's outputs do not vary on these"),
+    ],
+)
+def test_a_column_that_is_lost_in_a_good_part_counts(
+    gate: Any,
+    compared: Record,
+    sqnrs: tuple[float | None, ...],
+    is_known: bool,
+    lost: tuple[str, ...],
+    verdict: str,
+    figure: str,
+) -> None:
+    record = with_parts(sound(compared), *sqnrs, is_known=is_known)
+    (output,) = record.value.quality.outputs
+    columns = tuple(LostColumn(where, 2.0, 1.0) for where in lost)
+    parts = (output.parts[0], replace(output.parts[1], lost=columns))
+    record = with_quality(record, outputs=(replace(output, parts=parts),), scored_output=None)
+    found = only(gate("[policy]\nmax_lost_parts = 0\n", [record]))
+    assert found.verdict == verdict and found.figure.startswith(figure)
+    assert found.origins[0].json_path == "$.quality.outputs"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +68,36 @@ def test_what_is_no_record_is_status_4(policy: Path, tmp_path: Path) -> None:
     done = gate(tmp_path / "r.json", "--policy", policy)
     assert done.exception.exit_code == 4
     assert "is not JSON, or is truncated" in str(done.exception)
+
+
+def test_a_model_stands_for_the_record_beside_it(int8_mobilenet: Path, tmp_path: Path) -> None:
+    """Which must be about this very file."""
+    model = Path(shutil.copy(int8_mobilenet, tmp_path / "m.tflite"))
+    policy = tmp_path / "edgeq.toml"
+    policy.write_text("[policy]\nmax_size = '1 MB'\n")
+    missing = gate(model, "--policy", policy)
+    assert missing.exception.exit_code == 4 and "m.tflite.json cannot" in str(missing.exception)
+    shutil.copy(f"{int8_mobilenet}.json", tmp_path / "m.tflite.json")
+    assert gate(model, "--policy", policy).return_value == 0
+    with model.open("ab") as stream:
+        stream.write(b"\0")
+    changed = gate(model, "--policy", policy)
+    assert changed.exception.exit_code == 4
+    assert f"{model} is not the file that {model}.json is about" in str(changed.exception)
+    model.unlink()
+    assert f"{model} does not exist." in str(gate(model, "--policy", policy).exception)
+
+
+def test_the_summary_begins_with_what_decides(compared: Record, policy: Path) -> None:
+    policy.write_text("[policy]\nmax_size = '1 MB'\nruns_on = '2.14'\nmin_sqnr_db = 90\n")
+    result = apply_policy(read_policy(policy), [compared])
+    lines = gate_markdown(result).splitlines()
+    assert lines[0] == "### :x: edgeq gate: fail"
+    assert lines[2].startswith(
+        "A rule is missed: this model does not ship. min\\_sqnr\\_db decides."
+    )
+    marks = [line.split(" | ")[0] for line in lines[6:]]
+    assert marks == ["| :x:", "| :grey_question:", "| :white_check_mark:"]
 
 
 def test_an_output_does_not_replace_a_record(compared: Record, policy: Path) -> None:

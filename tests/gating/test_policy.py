@@ -35,12 +35,13 @@ def test_a_number_that_no_float_holds_is_refused(rule: str, tmp_path: Path) -> N
     [
         ("[polcy]\nmin_sqnr_db = 1\n",
          "F, line 1: unknown section 'polcy'. Did you mean [policy]? Known: [model], [data], "
-         "[tune], [run], [policy], [devices], [package]."),
+         "[tune], [run], [policy], [devices], [boards], [package]."),
         ("[policy]\nmax_drop_point = 1\n",
          "F, line 2: unknown rule 'max_drop_point'. Did you mean max_drop_points? Known: "
-         "max_drop_points, min_accuracy, min_sqnr_db, max_size, max_float_islands, runs_on, "
-         "min_speedup, max_peak_memory, max_arena, drop_must_be, speed_must_be, accept, [devices], "
-         "[metrics], [regression]."),
+         "max_drop_points, min_accuracy, min_sqnr_db, max_lost_parts, max_size, max_float_islands, "
+         "runs_on, fit, min_speedup, max_peak_memory, max_arena, drop_must_be, speed_must_be, "
+         "accept, "
+         "[devices], [metrics], [regression]."),
         ("[policy]\n\nmax_size = 300\n",
          "F, line 3: max_size must be a size in quotes with one of B, kB, MB, GB, KiB, MiB, GiB, "
          'such as "300 kB", not 300. For example: max_size = "300 kB"'),
@@ -77,9 +78,9 @@ def test_a_number_that_no_float_holds_is_refused(rule: str, tmp_path: Path) -> N
          "F, line 3: bench.emulated is an error, and only warnings can be accepted."),
         ("[policy]\naccept = []\n",
          "The [policy] of F has no rule, so every model would pass. Rules are max_drop_points, "
-         "min_accuracy, min_sqnr_db, max_size, max_float_islands, runs_on, min_speedup, "
-         "max_peak_memory, max_arena, and tables [policy.metrics.NAME], [policy.devices.NAME] and "
-             "[policy.regression]."),
+         "min_accuracy, min_sqnr_db, max_lost_parts, max_size, max_float_islands, runs_on, "
+         "fit, min_speedup, max_peak_memory, max_arena, and tables [policy.metrics.NAME], "
+             "[policy.devices.NAME] and [policy.regression]."),
         ("[devices.pi4]\naddress = 'x'\n",
          "F has no [policy]. Add one, such as: [policy] and max_drop_points = 0.5"),
     ],

@@ -122,7 +122,7 @@ def test_figures_are_a_function_of_the_record(tmp_path: Path) -> None:
 
 
 def test_kinds_without_figures_have_models_and_devices() -> None:
-    assert set(reading.KINDS) - {"parity", "doctor", "inspect", "gate"} == {
+    assert set(reading.KINDS) - {"parity", "doctor", "inspect", "fit", "gate"} == {
         "convert", "tune", "bench", "eval", "compare", "debug", "profile",
     }  # fmt: skip
 

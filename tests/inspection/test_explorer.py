@@ -110,7 +110,7 @@ def test_without_model_explorer_the_command_that_installs_it_is_told(int8_mobile
     done = run("inspect", int8_mobilenet, "--explorer")
     assert str(done.exception) == (
         "--explorer needs Model Explorer, which is not installed here. Install it with: "
-        "pip install 'edgeq[explorer]'"
+        'pip install "edgeq[explorer]"'
     )
     assert done.stdout == ""
 

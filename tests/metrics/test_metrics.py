@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from edgeq.errors import DataError, UsageError
-from edgeq.metrics.catalogue import default_metrics, make_metric
+from edgeq.metrics.catalogue import (
+    _OTHER_NAMES,
+    METRICS,
+    default_metrics,
+    edgeq_name,
+    make_metric,
+)
 from edgeq.metrics.classification import class_labels, is_right, pick_output
 from edgeq.metrics.intervals import count_pairs, drop_interval, wilson_interval
 from edgeq.values import MetricValue, PairedCounts
@@ -100,9 +106,33 @@ def test_an_unknown_metric_lists_the_known_ones() -> None:
         make_metric("acuracy")
     assert str(caught.value) == (
         "Unknown metric 'acuracy'; known: top1, top5, f1, auc, eer, miou, map, map@0.5, pck@0.2, "
-        "mae, mse, rmse, r2 and module:function. topN, map@IOU and pck@SHARE take other numbers, "
-        "such as top3, map@0.75 and pck@0.1."
+        "mae, mse, rmse, r2 and module:function. Did you mean 'accuracy'? topN, map@IOU and "
+        "pck@SHARE take other numbers, such as top3, map@0.75 and pck@0.1."
     )
+
+
+@pytest.mark.parametrize(
+    ("usual", "name"),
+    [
+        ("accuracy", "top1"),
+        ("Top-5 accuracy", "top5"),
+        ("F1-score", "f1"),
+        ("ROC AUC", "auc"),
+        ("IoU", "miou"),
+        ("mAP", "map"),
+        ("mAP50", "map@0.5"),
+        ("root_mean_squared_error", "rmse"),
+        ("R2", "r2"),
+    ],
+)
+def test_metrics_are_known_by_their_usual_names(usual: str, name: str) -> None:
+    assert edgeq_name(usual) == name
+    assert make_metric(usual).name == name
+
+
+def test_every_other_name_leads_to_a_metric() -> None:
+    assert set(_OTHER_NAMES.values()) <= set(METRICS)
+    assert not set(_OTHER_NAMES) & set(METRICS)
 
 
 @pytest.mark.parametrize("label", [0, 1])

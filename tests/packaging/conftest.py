@@ -1,4 +1,4 @@
-"""Packages of the MobileNet-like model, made once; the runtime of microcontrollers."""
+"""Packages of the MobileNet-like model, made once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from typing import Any
 import pytest
 
 from edgeq import models
-from edgeq.children.other_python import OtherPython
-from edgeq.errors import MissingExtraError
 from edgeq.packaging.assembly import tools
 from edgeq.packaging.assembly.build import Package, make_package
-from edgeq.packaging.targets.c import tflite_micro as micro
 from edgeq.packaging.verification import all_checks
 from edgeq.packaging.verification.requests import Asker, Job
 from edgeq.packaging.verification.verify import Verification
@@ -22,7 +19,7 @@ LABELS = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", 
           "ankle boot")  # fmt: skip
 
 
-class _Here(Asker):
+class Here(Asker):
     """Answers in this process, as the parent of `verify_package` does where nothing is to run."""
 
     def __init__(self) -> None:
@@ -38,7 +35,7 @@ def verify_here(path: Path) -> Verification:
 
     That the child says the same is tested by those that call `verify_package`.
     """
-    judged = all_checks.prove(Job(str(path), None, None), _Here())
+    judged = all_checks.prove(Job(str(path), None, None), Here())
     return Verification(str(path), judged.manifest, judged.checks)
 
 
@@ -58,12 +55,3 @@ def package(int8_mobilenet: Path, tmp_path_factory: pytest.TempPathFactory) -> P
             version="1.4.0",
         ),
     )
-
-
-@pytest.fixture(scope="session")
-def tflite_micro() -> OtherPython:
-    """The Python that has tflite-micro."""
-    try:
-        return micro.find()
-    except MissingExtraError:
-        pytest.skip("tflite-micro is not installed: EDGEQ_TEST_EXTRAS=micro scripts/test")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeq.children.other_python import OtherPython
 from edgeq.errors import DataError, GateError, OutputError, UsageError
 from edgeq.packaging.verification.verify import verify_package
 from edgeq.pipeline.state import locked
@@ -209,6 +210,22 @@ def test_samples_from_a_function_are_never_taken_for_unchanged(
     done = run(project, "--trust-project")
     assert kept(done) == ["baseline", "compare local"]
     assert "(pipeline_samples:images is code, which may have changed; " in done.stdout
+
+
+def test_a_board_in_the_policy(tflite_micro: OtherPython, project: Path) -> None:
+    """The stage `fit` measures before the gate; a board of another size is another result."""
+    board = '\n[boards.own]\nflash = "1MB"\nram = "{}"\n'
+    edit(project, "[policy]", '[policy]\nfit = "own"')
+    with (project / "edgeq.toml").open("a") as stream:
+        stream.write(board.format("1KB"))
+    done = run(project)
+    assert done.return_value == 3
+    assert "fit            NO on own" in done.stdout
+    assert "bytes of RAM are missing" in done.stdout
+    edit(project, board.format("1KB"), board.format("1MB"))
+    done = run(project)
+    assert done.return_value == 0 and "fit            FITS on own" in done.stdout
+    assert kept(run(project)) == [*ALL[:3], "fit", *ALL[3:]]
 
 
 def test_without_test_data_and_policy_that_is_said(project: Path) -> None:

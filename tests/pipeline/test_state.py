@@ -24,7 +24,7 @@ def test_a_step_is_done_when_origin_and_outputs_are_as_they_were(
     output: Path, tmp_path: Path
 ) -> None:
     path, origin = tmp_path / "run.json", {"effort": "fast", "shape": (1, 2), "the model": "abc"}
-    assert State(path).why("convert", origin, [output]) == "not done yet"
+    assert State(path).why("convert", origin, [output]) == ""
     State(path).finish("convert", origin, [output])
     again = State(path)
     assert again.why("convert", origin, [output]) is None
@@ -46,7 +46,7 @@ def test_what_is_not_asked_for_any_more_is_removed(tmp_path: Path) -> None:
         state.finish(name, {}, [path])
     state.withdraw({"gate"}, tmp_path)
     assert [path.exists() for path in paths.values()] == [True, False, True]
-    assert State(tmp_path / "state").why("compare pi4", {}, []) == "not done yet"
+    assert State(tmp_path / "state").why("compare pi4", {}, []) == ""
     assert State(tmp_path / "state").why("gate", {}, [paths["gate"]]) is None
 
 
@@ -84,7 +84,7 @@ def test_an_output_that_cannot_be_removed_is_told(name: str, tmp_path: Path) -> 
 def test_what_is_no_state_is_no_step(output: Path, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "run.json"
     path.write_bytes(content)
-    assert State(path).why("convert", {}, [output]) == "not done yet"
+    assert State(path).why("convert", {}, [output]) == ""
 
 
 def test_a_lock_names_its_owner_and_ends_with_it(tmp_path: Path) -> None:

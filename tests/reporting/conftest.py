@@ -23,7 +23,7 @@ Browse = Callable[..., webdriver.Chrome]
 def one_model(record_files: dict[str, Path], int8_mobilenet: Path, float_file: Path,
               tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:  # fmt: skip
     """A record of each kind, of the MobileNet-like model; and a sustained run."""
-    kinds = ("compare", "debug", "profile", "bench", "eval", "parity", "inspect", "doctor")
+    kinds = ("compare", "debug", "profile", "bench", "eval", "parity", "inspect", "doctor", "fit")
     found = {kind: record_files[kind] for kind in kinds}
     found["convert"] = Path(f"{int8_mobilenet}.json")
     sustained = tmp_path_factory.mktemp("sustained") / "sustained.json"

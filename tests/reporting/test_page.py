@@ -208,7 +208,7 @@ def test_the_numbers_on_it_are_the_records(
     layers = json.loads(one_model["debug"].read_text())["layers"]
     shown = chromium.find_elements(By.CSS_SELECTOR, "#layers tbody tr")
     assert len(shown) == len(layers)
-    cells = [row.find_elements(By.CSS_SELECTOR, "td")[5].text for row in shown]
+    cells = [row.find_elements(By.CSS_SELECTOR, "td")[3].text for row in shown]
     assert cells == [f"{layer['own_sqnr_db']:.1f}" for layer in layers]
     marks = chromium.find_elements(By.CSS_SELECTOR, "#layers svg.wide circle.candidate")
     assert len(marks) == len(layers)
@@ -219,11 +219,11 @@ def test_the_numbers_on_it_are_the_records(
 
 def test_a_click_on_a_heading_sorts(browse: Browse, page: Path) -> None:
     chromium = browse(page)
-    button = chromium.find_elements(By.CSS_SELECTOR, "#layers thead button")[6]  # own dB
+    button = chromium.find_elements(By.CSS_SELECTOR, "#layers thead button")[4]  # own dB
     heading = button.find_element(By.XPATH, "..")
 
     def column() -> list[float]:
-        cells = chromium.find_elements(By.CSS_SELECTOR, "#layers tbody tr > :nth-child(7)")
+        cells = chromium.find_elements(By.CSS_SELECTOR, "#layers tbody tr > :nth-child(5)")
         return [float(cell.get_attribute("data-v")) for cell in cells]
 
     values = column()
@@ -346,10 +346,72 @@ def test_300_layers_stay_below_one_and_a_half_megabytes(
     assert [row.is_displayed() for row in rows] == [False] * 299 + [True]
     field.send_keys(Keys.CONTROL, "a", Keys.DELETE)
     assert sum(row.is_displayed() for row in rows) == 50
-    heading = chromium.find_elements(By.CSS_SELECTOR, "#layers thead button")[1]  # position
+    heading = chromium.find_elements(By.CSS_SELECTOR, "#layers thead button")[7]  # position
     heading.click()
     first = chromium.find_element(By.CSS_SELECTOR, "#layers tbody tr")
     assert "block_299/" in first.text and first.is_displayed()
     button.click()
     assert all(row.is_displayed() for row in rows)
     assert len(chromium.find_elements(By.CSS_SELECTOR, "#operators-2-rows tbody tr")) >= 300
+
+
+# ---------------------------------------------------------------- nothing is cut
+
+BOXES = """
+return [...document.querySelectorAll(".table .scroll")].map((box) => {
+  const style = getComputedStyle(box), edge = box.getBoundingClientRect();
+  const cells = [...box.querySelectorAll("tbody th, tbody td")].filter(
+    (cell) => cell.getClientRects().length > 0);
+  return {
+    caption: box.parentElement.querySelector("h3").textContent,
+    rows: box.querySelectorAll("tbody tr").length,
+    overflow: style.overflowX,
+    shade: style.backgroundImage,
+    hidden: box.scrollWidth - box.clientWidth,
+    inside: [...box.querySelectorAll("thead th")].filter((cell) =>
+      cell.getBoundingClientRect().right <= edge.right + 1).map((cell) => cell.innerText),
+    spilled: cells.filter((cell) => cell.scrollWidth > cell.clientWidth + 1)
+      .map((cell) => cell.textContent),
+  };
+});
+"""
+DECIDING = ("difference", "drop", "outputs dB", "gain", "p50", "verdict", "value", "SQNR dB")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(PHONE, False), (DESKTOP, True)])
+@pytest.mark.parametrize("which", ["page", "tuned"])
+def test_what_is_beyond_a_table_s_edge_can_be_scrolled_to(
+    browse: Browse, request: pytest.FixtureRequest, which: str, width: int, dark: bool
+) -> None:
+    boxes = browse(request.getfixturevalue(which), width, dark=dark).execute_script(BOXES)
+    assert len(boxes) >= 4
+    for box in boxes:
+        assert box["spilled"] == []
+        if box["hidden"] > 1:
+            # A shade says that there is more.
+            assert (box["overflow"], box["shade"].count("gradient")) == ("auto", 4), box
+            assert width == DESKTOP or box["rows"] > 12, box["caption"]
+
+
+def test_the_column_that_decides_is_in_sight(browse: Browse, page: Path) -> None:
+    boxes = browse(page, DESKTOP).execute_script(BOXES)
+    headings = browse(page, DESKTOP).execute_script(
+        "return [...document.querySelectorAll('.scroll thead th')].map((cell) => cell.innerText)"
+    )
+    inside = [title.rstrip("↕") for box in boxes for title in box["inside"]]
+    for title in DECIDING:
+        assert inside.count(title) == [text.rstrip("↕") for text in headings].count(title) > 0
+
+
+def test_a_printed_heading_has_its_plot_on_the_same_page(browse: Browse, page: Path) -> None:
+    chromium = browse(page, 1032)  # A4 across without its margins
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    heights = chromium.execute_script("""
+      return [...document.querySelectorAll("figure")].map((figure) => {
+        const isFirst = figure.previousElementSibling.matches(".lead");
+        const top = (isFirst ? figure.parentElement : figure).getBoundingClientRect().top;
+        return figure.getBoundingClientRect().bottom - top;
+      });
+    """)
+    assert len(heights) >= 5
+    assert max(heights) <= 186 / 25.4 * 96, heights

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 from typing import Any
+
+from .machine import parent_has_ended
 
 
 def enter_sandbox(source: str | None) -> list[str]:
@@ -30,9 +31,9 @@ def die_with(parent: int) -> None:
 
     On other systems the process ends after the inference, at the end of stdin.
     """
-    with contextlib.suppress(ImportError, OSError, AttributeError):
+    with contextlib.suppress(ImportError, OSError, AttributeError, TypeError):  # not Linux
         import ctypes
 
-        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:
+        ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+    if parent_has_ended(parent):
         sys.exit(1)  # it has ended already

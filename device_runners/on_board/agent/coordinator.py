@@ -24,8 +24,9 @@ def coordinate(folder: str | None, *, is_kept: bool = False) -> None:
     Args:
         is_kept: the folder is for many jobs, which stdin names.
     """
-    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
-        signal.signal(getattr(signal, name), stop)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK"):  # of Windows is the last
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), stop)
     try:
         if folder is None:
             print(json.dumps(machine_facts()))
@@ -49,7 +50,8 @@ def keep(folder: str) -> None:
     for _ in range(plan["workers"]):
         start_ready(plan["runtime"])
     for line in sys.stdin:
-        run_job(line.rstrip("\n"))
+        run_job(json.loads(line))
+        os.chdir(folder)  # Windows removes no folder in which a process works
 
 
 def stop(number: int, frame: Any) -> None:
@@ -72,7 +74,7 @@ def run_job(folder: str) -> None:
     tasks = {"bench": run_bench, "infer": run_infer, "check": run_check, "profile": run_profile}
     result = {"protocol": PROTOCOL, "facts": machine_facts()}
     result.update(tasks[job["task"]](job, deadline))
-    Path("result.json.tmp").write_text(json.dumps(result), "utf-8")
+    Path("result.json.tmp").write_bytes(json.dumps(result).encode())
     Path("result.json.tmp").replace("result.json")
     emit("end", result="result.json")
 

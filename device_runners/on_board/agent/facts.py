@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import re
 import shutil
@@ -12,9 +11,18 @@ import tempfile
 from typing import Any
 
 from .energy import Meter
-from .health import load_average, temperature_celsius, throttle_states
+from .health import temperature_celsius, throttle_states
 from .job import PROTOCOL
-from .machine import ask, available_bytes, cpuinfo, own_cores, read_number, read_text
+from .machine import (
+    ask,
+    available_bytes,
+    cpuinfo,
+    load_average,
+    memory_bytes,
+    own_cores,
+    read_number,
+    read_text,
+)
 from .runtimes import distribution_version, find_runtimes
 
 ARM_PARTS = {
@@ -55,9 +63,15 @@ def cpu_model() -> str | None:
         kinds = sorted(set(parts), key=parts.index)
         name: str | None = " + ".join(ARM_PARTS.get(kind, f"ARM {kind}") for kind in kinds)
     else:
-        name = fields.get("model name", [""])[0] or platform.processor() or None
+        name = fields.get("model name", [""])[0] or apple_model() or platform.processor() or None
     board = read_text("/proc/device-tree/model")
     return f"{name or platform.machine()} ({board})" if board else name
+
+
+def apple_model() -> str | None:
+    """The processor's name on macOS."""
+    is_apple = platform.system() == "Darwin"
+    return ask("sysctl", "-n", "machdep.cpu.brand_string") if is_apple else None
 
 
 def cpu_features() -> list[str]:
@@ -74,7 +88,7 @@ def emulator() -> str | None:
     """
     if ask("getprop", "ro.boot.qemu") == "1" or ask("getprop", "ro.kernel.qemu") == "1":
         return "Android emulator"
-    with contextlib.suppress(ImportError, OSError, AttributeError):
+    with contextlib.suppress(ImportError, OSError, AttributeError, TypeError):  # the last: Windows
         import ctypes
         import errno
 
@@ -112,16 +126,10 @@ def release() -> str | None:
     android = ask("getprop", "ro.build.version.release")
     if android:
         return f"Android {android}"
+    if apple := platform.mac_ver()[0]:
+        return f"macOS {apple}"
     found = re.search(r'^PRETTY_NAME="?([^"\n]*)', read_text("/etc/os-release") or "", re.M)
     return found.group(1) if found else None
-
-
-def memory_bytes() -> int | None:
-    """Size of the physical memory."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return None
 
 
 def scratch() -> tuple[str | None, int | None]:

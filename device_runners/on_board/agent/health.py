@@ -8,7 +8,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from .machine import ask, ask_number, cpuinfo, find_files, read_number, read_numbers, read_text
+from .machine import (
+    ask,
+    ask_number,
+    cpuinfo,
+    find_files,
+    load_average,
+    read_number,
+    read_numbers,
+    read_text,
+    ticks_per_second,
+)
 
 # Bits 0 to 3 of a Raspberry Pi's firmware; bits 16 to 19 are the same since boot.
 THROTTLE_BITS = ("under-voltage", "clock capped", "throttled", "soft temperature limit")
@@ -85,18 +95,13 @@ def throttle_count() -> int | None:
     return sum(read_numbers(pattern)) if find_files(pattern) else None
 
 
-def load_average() -> float | None:
-    """Load average of the last minute."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-
-
 def busy_seconds() -> float | None:
     """Processor time that all processes have used since boot; None without /proc/stat."""
     first = (read_text("/proc/stat") or "").split("\n", 1)[0].split()
     if len(first) < 9 or first[0] != "cpu":
         return None
     user, nice, system, _idle, _wait, irq, softirq, steal = map(int, first[1:9])
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + softirq + steal) / ticks_per_second()
 
 
 def health(cores: Sequence[int]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +62,11 @@ class Inference:
             self.failing = busy[place % len(busy)]
             self.load(self.take(), self.failing)
         while self.workers:
-            ready, _, _ = select.select([child.replies for child in self.workers], [], [], 1.0)
+            Child.wait_for_any(list(self.workers), 1.0)
             for child in list(self.workers):
                 self.failing = self.workers[child]
                 child.check_time()
-                reply = child.poll(0.0) if child.replies in ready else None
+                reply = child.poll(0.0) if child.has_answered() else None
                 if reply is not None:
                     self.go_on(child, reply["ok"])
 

@@ -1,4 +1,8 @@
-"""Reads files of /proc, /sys and /etc, and asks the machine's own tools."""
+"""Asks the machine: files of /proc, /sys and /etc, its own tools, and its operating system.
+
+The agent also runs on the machine of edgeq, so this module has an equivalent for Windows and macOS
+of each function that only Linux has.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,10 @@ import glob
 import os
 import re
 import shutil
+import struct
 import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = os.environ.get("EDGEQ_MACHINE_ROOT", "")  # in front of /proc, /sys and /etc, for tests
@@ -77,7 +84,86 @@ def own_cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
+def pin(cores: Sequence[int]) -> None:
+    """Bind this process, and the threads that it will start, to some cores.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        raise OSError(f"edgeq cannot choose cores on {sys.platform}")
+    os.sched_setaffinity(0, cores)
+
+
+def load_average() -> float | None:
+    """Load average of the last minute; None on Windows."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def ticks_per_second() -> int:
+    """Unit of the times in /proc/stat."""
+    return int(os.sysconf("SC_CLK_TCK"))
+
+
+def parent_has_ended(parent: int) -> bool:
+    """Whether the process with this number is no longer our parent.
+
+    Windows does not tell: in a virtual environment our parent is the `python.exe` that it started.
+    """
+    return sys.platform != "win32" and os.getppid() != parent
+
+
+def memory_bytes() -> int | None:
+    """Size of the physical memory."""
+    if sys.platform == "win32":
+        return _windows_memory()[0]
+    try:
+        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
 def available_bytes() -> int | None:
-    """Memory that a new process can have without swapping, as the kernel estimates it."""
+    """Memory that a new process can have without swapping, as the system estimates it."""
+    if sys.platform == "win32":
+        return _windows_memory()[1]
     found = re.search(r"^MemAvailable:\s*(\d+) kB", read_text("/proc/meminfo") or "", re.M)
     return int(found.group(1)) * 1024 if found else None
+
+
+def peak_bytes() -> int:
+    """Largest resident size of this process so far."""
+    for line in (read_text("/proc/self/status") or "").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    if sys.platform == "win32":
+        return _windows_peak()
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _windows_memory() -> tuple[int, int]:
+    """Physical and available bytes, from MEMORYSTATUSEX."""
+    import ctypes
+
+    layout = "=II7Q"
+    status = ctypes.create_string_buffer(struct.pack(layout, struct.calcsize(layout), *[0] * 8))
+    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(status):  # type: ignore[attr-defined,unused-ignore]
+        raise OSError("GlobalMemoryStatusEx failed")
+    _, _, physical, available = struct.unpack_from("=IIQQ", status)
+    return physical, available
+
+
+def _windows_peak() -> int:
+    """PeakWorkingSetSize of PROCESS_MEMORY_COUNTERS."""
+    import ctypes
+
+    layout = "@II8N"
+    size = struct.calcsize(layout)
+    counters = ctypes.create_string_buffer(struct.pack(layout, size, *[0] * 9))
+    read = ctypes.windll.kernel32.K32GetProcessMemoryInfo  # type: ignore[attr-defined,unused-ignore]
+    if not read(ctypes.c_void_p(-1), counters, ctypes.c_uint32(size)):  # of this process
+        raise OSError("K32GetProcessMemoryInfo failed")
+    return int(struct.unpack_from("@IIN", counters)[2])

@@ -19,8 +19,9 @@ def main() -> None:
     if command == "worker":
         from .worker import serve
 
-        die_with(int(arguments[1]))
-        with os.fdopen(int(arguments[0]), "w", encoding="utf-8") as channel:
+        die_with(int(arguments[0]))
+        with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel:
+            os.dup2(2, 1)  # what libraries print goes to the log
             serve(channel)
     elif command == "profile":
         die_with(int(arguments[0]))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
 import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from .arrays import draw, pad, save_atomically, unbatch
 from .confinement import enter_sandbox
 from .job import JobError
+from .machine import peak_bytes, pin
 from .runtimes import import_runtime, load_interpreter
 
 BEAT_S = 1.0  # between a busy worker's signs of life
@@ -46,8 +45,9 @@ class Worker:
         os.chdir(folder)
 
     def rest(self) -> None:
-        """Free the model; the process stays for the next job."""
+        """Free the model and leave the job's folder; the process stays for the next job."""
         self.interpreter = None
+        os.chdir("..")  # Windows removes no folder in which a process works
 
     def pin(self, cores: list[int]) -> None:
         """Bind this process, and the threads that it will start, to these cores.
@@ -56,8 +56,8 @@ class Worker:
             JobError: the kernel refuses.
         """
         try:
-            os.sched_setaffinity(0, cores)
-        except (OSError, AttributeError) as error:
+            pin(cores)
+        except OSError as error:
             listed = ", ".join(map(str, cores))
             raise JobError("cores_refused", f"cores {listed} cannot be used: {error}") from error
 
@@ -146,13 +146,7 @@ class Worker:
 
     def memory(self) -> int:
         """Largest resident size of this process so far, in bytes."""
-        with contextlib.suppress(OSError):
-            for line in Path("/proc/self/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return peak_bytes()
 
     def arena(self) -> int | None:
         """Bytes from the first activation to the end of the planner's arena.

@@ -89,7 +89,7 @@ def digest_of(path: Path) -> str:
 def read_text(path: str) -> str | None:
     """A small file's content; None if it is missing."""
     try:
-        return Path(path).read_text().strip()
+        return Path(path).read_text("utf-8").strip()
     except OSError:
         return None
 
@@ -97,5 +97,5 @@ def read_text(path: str) -> str | None:
 def write_json(path: Path, value: Any) -> None:
     """Write a file completely or not at all."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value))
+    temporary.write_text(json.dumps(value), "utf-8")
     temporary.replace(path)

@@ -124,7 +124,7 @@ class Keeper:
             python = Path(sys.executable).resolve()
             (folder / "bin" / "python3").symlink_to(python)
             text = "home = {}\ninclude-system-site-packages = false\nversion = {}\n"
-            (folder / "pyvenv.cfg").write_text(text.format(python.parent, version))
+            (folder / "pyvenv.cfg").write_text(text.format(python.parent, version), "utf-8")
             remove(final)
             folder.replace(final)
             (self.root / "files" / archive).unlink()
@@ -245,7 +245,7 @@ class Keeper:
     def outputs(self, job: str) -> dict[str, Any]:
         """Path and digest of each file that a job wrote, by name."""
         folder = self.root / "jobs" / job
-        given = set(json.loads((folder / "inputs.json").read_text()))
+        given = set(json.loads((folder / "inputs.json").read_text("utf-8")))
         return {
             path.name: {"path": str(path), "digest": digest_of(path)}
             for path in (folder / "work").iterdir()

@@ -15,6 +15,7 @@ from edgeq.cli.options import (
     output_options,
     progress_display,
     read_source,
+    recurrent_option,
     source_options,
     task_options,
 )
@@ -26,7 +27,6 @@ from edgeq.values import (
     CORRECTIONS,
     EFFORTS,
     LSTM_FORMS,
-    RECURRENT_DTYPES,
     WEIGHTS,
     ConvertOptions,
 )
@@ -70,8 +70,9 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 )  # fmt: skip
 @click.option(
     "--data", metavar="DATA",
-    help="Representative dataset: .npz, .npy, .csv, a folder of images (or of class folders), "
-    "or package.module:function that yields samples.",
+    help="Representative dataset, a few hundred real samples for calibration: .npz, .npy, .csv, a "
+    "folder of images, .npy or .wav files (or of class folders), or package.module:function that "
+    "yields samples or returns a data set.",
 )  # fmt: skip
 @click.option("--test-data", metavar="DATA", help="Labelled samples to measure quality on.")
 @task_options
@@ -81,7 +82,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 )  # fmt: skip
 @click.option(
     "--io", type=click.Choice(IO_DTYPES),
-    help="Dtype of inputs and outputs; by default the scheme's own.",
+    help="Number type of the file's inputs and outputs; by default the scheme's own.",
 )  # fmt: skip
 @click.option(
     "--split-outputs", is_flag=True,
@@ -91,7 +92,8 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @click.option("--engine", default="edgeq", hidden=True)  # of edgeq 0.1
 @click.option(
     "--granularity", default="channel", show_default=True, metavar="|".join(GRANULARITIES),
-    help="One scale of the weights per output channel, per tensor, or per block of inputs.",
+    help="Weights share a scale per output channel, per tensor, or per block of inputs: "
+    "smaller groups lose less.",
 )  # fmt: skip
 @click.option(
     "--samples", type=click.IntRange(min=1), metavar="N",
@@ -100,21 +102,23 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @data_options
 @click.option(
     "--calibrator", type=click.Choice(CALIBRATORS), default="edgeq", show_default=True,
-    help="edgeq's own, or the stock TFLiteConverter path.",
+    help="What measures the ranges: edgeq, or TensorFlow's TFLiteConverter.",
 )  # fmt: skip
 @click.option(
     "--statistic", default="auto", show_default=True, metavar="NAME",
-    help="From calibrated values to ranges: minmax, mean-minmax, percentile:P (P from 50 to 100, "
-    "such as 99.99), mse, entropy, or auto, which keeps the one with the best outputs.",
+    help="How the range of a tensor follows from its values in calibration: minmax, mean-minmax, "
+    "percentile:P (P from 50 to 100, such as 99.99), mse, entropy, or auto, which keeps the one "
+    "with the best outputs.",
 )  # fmt: skip
 @click.option(
     "--corrections", default="auto", show_default=True, metavar="NAMES",
-    help="Corrections after quantization, without labels, each kept only if it lowers the error: "
-    "none, auto, or some of " + ",".join(CORRECTIONS) + ".",
+    help="What may be changed after quantization to lower the error, without labels; kept only if "
+    "it does: none, auto, or some of " + ",".join(CORRECTIONS) + ".",
 )  # fmt: skip
 @click.option(
     "--effort", type=click.Choice(EFFORTS), default="balanced", show_default=True,
-    help="fast: min-max ranges as they are. balanced: try statistics and corrections. best: more.",
+    help="How long to look for a good file. fast: one try. balanced: several statistics and "
+    "corrections. best: more of them.",
 )  # fmt: skip
 @source_options
 @click.option(
@@ -140,13 +144,11 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     help="Form of the LSTM layers of Keras and PyTorch with INT8: fused: one operator each, with "
     "INT16 cell state. unrolled: the operators of every step. auto: measure both, keep the better.",
 )  # fmt: skip
-@click.option(
-    "--recurrent", type=click.Choice(RECURRENT_DTYPES), default="int16", show_default=True,
-    help="Activations inside unrolled recurrent layers with INT8. int8 is faster on CPUs with "
-    "XNNPACK, and less accurate, because errors add up over the steps.",
-)  # fmt: skip
+@recurrent_option
 @click.option("--allow-float", is_flag=True, help="Accept a file with float operators left in it.")
-@click.option("--min-sqnr", type=float, metavar="DB", help="Fail below this SQNR (exit 3).")
+@click.option(
+    "--min-sqnr", type=float, metavar="DB", help="Fail if the outputs' SQNR is below this (exit 3)."
+)
 @click.option(
     "--max-drop", type=float, metavar="POINTS",
     help="Fail if accuracy, or the first --metric, gets worse by more points than this (exit 3).",

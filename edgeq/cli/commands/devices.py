@@ -56,7 +56,7 @@ def check(names: tuple[str, ...], **given: Any) -> None:
     trust_devices(names or tuple(read_devices()))
     with progress_display() as show:
         show("ask", 0, None)
-        found = inventory.check(names)
+        found = inventory.check_devices(names)
     emit("devices-check", {"devices": found}, show_checks(found), as_json=given["as_json"])
     if any(item.facts is None for item in found):
         raise SystemExit(1)

@@ -11,7 +11,9 @@ from edgeq import api
 from edgeq.cli.options import (
     data_options,
     guard_output,
+    input_options,
     output_options,
+    read_inputs,
     record_option,
     run_on_devices,
     run_options,
@@ -30,12 +32,14 @@ from edgeq.values import Evaluation
 @task_options
 @samples_option
 @data_options
+@input_options
 @run_options
 @workers_option
 @record_option
 @output_options
 def command(models: tuple[Path, ...], **given: Any) -> None:
     """Measure accuracy of MODELS (.tflite, or Keras files) on labelled data."""
+    inputs = read_inputs(given)
     guard_output(given["output"], *models, given["data"], given["labels"])
 
     def work(device: str, show: OnProgress) -> tuple[Evaluation, ...]:
@@ -54,6 +58,7 @@ def command(models: tuple[Path, ...], **given: Any) -> None:
             runtime=given["runtime"],
             threads=given["threads"],
             workers=given["workers"],
+            **inputs,
         )
 
     run_on_devices("eval", given, work, show_evaluations)

@@ -23,18 +23,20 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option(
     "--policy", type=click.Path(path_type=Path), default=Path("edgeq.toml"), show_default=True,
-    metavar="FILE", help="The file whose [policy] is applied.",
+    metavar="FILE", help="The file with the limits, in its [policy].",
 )  # fmt: skip
 @click.option(
     "--baseline", "baselines", multiple=True, type=click.Path(path_type=Path), metavar="RECORD",
-    help="Records of the model that regressions are against. Repeat for several.",
+    help="Records of the model that must not be better, such as the last release. Repeatable.",
 )  # fmt: skip
 @click.option("--junit", type=_FILE, metavar="FILE.xml", help="Write JUnit XML.")
 @click.option("--markdown", type=_FILE, metavar="FILE.md", help="Write a summary as Markdown.")
 @record_option
 @output_options
 def command(paths: tuple[Path, ...], **given: Any) -> int:
-    """Hold the RECORDs of one model against a policy.
+    """Check the RECORDs of one model against the limits that a policy file sets.
+
+    A .tflite as a RECORD means the record beside it, which must be about the file as it is now.
 
     Exit status: 0 if every rule passes, 3 if one fails, 4 if none fails and one cannot be judged:
     its figure is missing, unreliable or not comparable.

@@ -11,10 +11,8 @@ import click
 from edgeq.cli.options import progress_display, read_source, source_options
 from edgeq.cli.printing import hand_over, say
 from edgeq.device_runners.devices.registry import PROJECT_FILE
-from edgeq.errors import UsageError
 from edgeq.files import storage
-from edgeq.pipeline.init_project import look_at, write_outline
-from edgeq.project import read_project
+from edgeq.pipeline.init_project import look_at, require_new, write_outline
 from edgeq.values import ConvertOptions
 
 STDOUT = Path("-")
@@ -40,7 +38,7 @@ def command(model: Path, output: Path, force: bool, **given: Any) -> None:
     MODEL is a model for convert; its inputs and outputs are read.
     """
     if output != STDOUT:
-        _guard(output, model, force)
+        require_new(output, model, force)
     options = ConvertOptions(**read_source(given))
     with progress_display() as show:
         show("read the model", 0, None)
@@ -67,14 +65,3 @@ def _what_next(output: Path, is_trained: bool, data: str | None, test_data: str 
     missing = [key for key in (first, "" if test_data else "test") if key]
     fill = f"Fill in {' and '.join(missing)}, then: " if missing else "Next: "
     return f"{fill}edgeq run{file}"
-
-
-def _guard(output: Path, model: Path, force: bool) -> None:
-    storage.refuse_overwriting(output, [model])
-    if output.exists() and not force:
-        hint = "Replace it with --force, or choose another -o."
-        if set(read_project(output).sections) <= {"devices"}:
-            typed = f"edgeq init {shlex.quote(str(model))} -o - >> {shlex.quote(str(output))}"
-            hint = f"It has only [devices]; add the rest: {typed}"
-        raise UsageError(f"{output} already exists.", hint=hint)
-    storage.require_writable(output)

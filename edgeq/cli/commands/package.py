@@ -22,6 +22,10 @@ from edgeq.packaging.targets import NAMES
     "--target", type=click.Choice(NAMES), required=True, help="The platform of the package."
 )
 @click.option(
+    "--form", metavar="FORM",
+    help="Layout of --target c: cmake, arduino, esp-idf, zephyr or platformio.  [default: cmake]",
+)  # fmt: skip
+@click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FOLDER|FILE.zip",
     help="Folder or zip file to write.  [default: NAME-RELEASE-TARGET]",
 )  # fmt: skip
@@ -74,6 +78,8 @@ from edgeq.packaging.targets import NAMES
 def command(model: Path, target: str, output: Path | None, **given: Any) -> None:
     """Package MODEL.tflite for a release build, with code around it and golden vectors.
 
+    Golden vectors are samples with the outputs that the model must give for them.
+
     The same inputs give the same bytes. A model that did not pass its gate is refused.
     """
     from edgeq.packaging import targets
@@ -101,6 +107,7 @@ def command(model: Path, target: str, output: Path | None, **given: Any) -> None
         has_metadata=not given["no_metadata"],
         has_records=not given["without_records"],
         key=given["key"],
+        form=given["form"],
     )
     previous, before = None, None
     if given["previous"] is not None:

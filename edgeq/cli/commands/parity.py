@@ -24,7 +24,10 @@ from edgeq.render.parity import show_parity
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", required=True, metavar="DATA", help="Samples; see convert.")
-@click.option("--samples", type=click.IntRange(min=1), default=200, show_default=True, metavar="N")
+@click.option(
+    "--samples", type=click.IntRange(min=1), default=200, show_default=True, metavar="N",
+    help="Number of samples that each device gets.",
+)  # fmt: skip
 @click.option(
     "--devices", "--device", "devices", multiple=True, default=("local",), show_default=True,
     metavar="DEVICE,...", callback=trusting,
@@ -40,7 +43,7 @@ from edgeq.render.parity import show_parity
 @record_option
 @output_options
 def command(model: Path, **given: Any) -> None:
-    """Check whether other kernels and devices compute the same values as XNNPACK here.
+    """Check whether devices and other kernels compute the same values as XNNPACK here.
 
     Status 1 when a device fails or its outputs are more than one step apart; kernels of this
     machine alone do not decide.

@@ -29,7 +29,14 @@ from edgeq.render.profile import show_profile
 @click.option(
     "--python", type=click.Path(path_type=Path), help="Interpreter that has ai-edge-litert."
 )
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 256))
+@click.option(
+    "--threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Threads that compute one inference.",
+)
 @click.option(
     "--runs", default=60, show_default=True, type=click.IntRange(1, 10000), metavar="N",
     help="Inferences of each model, alternating between the models.",

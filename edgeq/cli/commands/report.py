@@ -41,7 +41,7 @@ def command(
 ) -> None:
     """Put the RECORDs of one model on one page, the verdict first.
 
-    Records of all verbs, in any number; nothing is measured. The page is one file that needs no
+    Records of all commands, in any number; nothing is measured. The page is one file that needs no
     network.
     """
     from edgeq.render.report import format_of, render_report, write_report

@@ -159,7 +159,7 @@ def _line(outcome: Outcome, width: int) -> str:
         return f"{head}left out: {why}"
     how = "unchanged, kept"
     if outcome.state == MADE:
-        how = f"{why}; {outcome.seconds:.1f} s"
+        how = f"{why or 'done'}; {outcome.seconds:.1f} s"
     result = printable(_result(outcome.outputs))
     return f"{head}{result} {click.style(f'({how})', dim=True)}"
 

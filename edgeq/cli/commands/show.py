@@ -16,10 +16,10 @@ from edgeq.render.records import show_record
     "paths", metavar="RECORD...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
 def command(paths: tuple[Path, ...]) -> None:
-    """Print records, each as the verb that wrote it did.
+    """Print records, each as the command that wrote it did.
 
     RECORDs are the .json files that convert and tune write beside a model, and that -o of the other
-    verbs writes.
+    commands writes.
     """
     for number, record in enumerate(read_all(paths)):
         if number:

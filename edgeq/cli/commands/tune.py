@@ -17,6 +17,7 @@ from edgeq.cli.options import (
     output_options,
     progress_display,
     read_source,
+    recurrent_option,
     source_options,
     task_options,
 )
@@ -88,6 +89,7 @@ def _keep_going(output: Path) -> Iterator[None]:
     "--python", type=click.Path(path_type=Path), help="Interpreter to measure latency with.",
 )  # fmt: skip
 @click.option("--split-outputs", is_flag=True, help="See convert.")
+@recurrent_option
 @click.option(
     "--jobs", type=click.IntRange(1, 256), metavar="N",
     help="Trials at the same time; one per core by default.",
@@ -102,9 +104,10 @@ def _keep_going(output: Path) -> Iterator[None]:
 @source_options
 @output_options
 def command(model: Path, output: Path, **given: Any) -> None:
-    """Find the fastest (or smallest) INT8 or mixed .tflite of MODEL that meets a budget.
+    """Find the fastest (or smallest) .tflite of MODEL that loses no more than a budget.
 
-    MODEL is a model for convert. After an interruption, the same command continues.
+    The files that are tried have all operators in INT8, or some of them in INT16 or float. MODEL is
+    a model for convert. After an interruption, the same command continues.
     """
     options = TuneOptions(
         convert=ConvertOptions(
@@ -116,6 +119,7 @@ def command(model: Path, output: Path, **given: Any) -> None:
             metrics=given["metrics"],
             decode=given["decode"],
             min_sqnr_db=given["min_sqnr"],
+            recurrent=given["recurrent"],
             **read_source(given),
         ),
         objective=given["objective"],

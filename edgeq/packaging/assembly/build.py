@@ -38,8 +38,10 @@ from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.evidence.records import NAME_DATA, Evidence, find_data, find_evidence
 from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.vectors import MOST, golden_files
+from edgeq.packaging.targets.target import Target
 from edgeq.packaging.targets.tools import Tools
 from edgeq.tflite.model_file import ModelFile
+from edgeq.values.showing import bounded
 from edgeq.version import VERSION
 
 
@@ -61,6 +63,7 @@ class PackageOptions:
         has_metadata: write TensorFlow Lite's standard metadata into the shipped file.
         has_records: put the records inside; if False, the manifest has only their digests.
         key: Ed25519 private key in PEM to sign with.
+        form: layout for a build system, one of the target's `forms`; None for its default.
     """
 
     name: str | None = None
@@ -76,8 +79,10 @@ class PackageOptions:
     has_metadata: bool = True
     has_records: bool = True
     key: Path | None = None
+    form: str | None = None
 
 
+@bounded
 @dataclass(frozen=True, eq=False)
 class Package:
     """A finished package, still in memory.
@@ -135,7 +140,9 @@ def make_package(
     if chosen.license is not None:
         chosen = replace(chosen, license=read_license(chosen.license))
     key = None if chosen.key is None else signing.read_private_key(chosen.key)
+    form = _choose_form(targets.find_target(target), target, chosen.form)
     inputs, notes = _gather(Path(model), target, data, records, chosen)
+    inputs = replace(inputs, form=form)
     files = make_files(target, inputs, LOCAL_TOOLS)
     manifest = describe(target, inputs, files)
     sealed = seal(manifest, files)
@@ -210,6 +217,20 @@ def _gather(
     return inputs, tuple(notes)
 
 
+def _choose_form(kind: Target, target: str, form: str | None) -> str:
+    """The layout that was requested, or the target's own.
+
+    Raises:
+        UsageError: the target does not have it.
+    """
+    if form is None:
+        return kind.forms[0] if kind.forms else ""
+    if form not in kind.forms:
+        have = f"Its forms are {', '.join(kind.forms)}." if kind.forms else "Remove --form."
+        raise UsageError(f"Target {target} has no form {form!r}.", hint=have)
+    return form
+
+
 def _find_measured(
     model: ModelFile, contract: Contract, records: Sequence[str | Path]
 ) -> tuple[Contract, Evidence, ModelFile]:
@@ -264,7 +285,7 @@ def describe(target: str, inputs: PackageInputs, files: Files) -> Manifest:
         target=target,
         edgeq=VERSION,
         contract=contract,
-        preprocess=tuple(map(format_preprocessing, contract.preprocessing)),
+        preprocess=tuple(map(format_preprocessing, contract.declared)),
         measured_sha256=inputs.measured_sha256,
         records=tuple(evidence.files()) if inputs.has_records else (),
         gate=evidence.verdict,
@@ -273,4 +294,5 @@ def describe(target: str, inputs: PackageInputs, files: Files) -> Manifest:
         description=inputs.description,
         warnings=inputs.warnings,
         records_left_out={} if inputs.has_records else evidence.digests(),
+        form=inputs.form,
     )

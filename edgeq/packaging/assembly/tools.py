@@ -7,8 +7,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from edgeq.fit.arena import ArenaMeasurement
 from edgeq.packaging.contract.values import Files
-from edgeq.packaging.targets.tools import ArenaMeasurement, Tools
+from edgeq.packaging.targets.tools import Tools
 
 
 def _compile_java(sources: Files) -> bytes:
@@ -20,7 +21,7 @@ def _compile_java(sources: Files) -> bytes:
 def _measure_arena(
     content: bytes, samples: Sequence[Sequence[NDArray[Any]]], output_count: int, shown_as: str
 ) -> ArenaMeasurement:
-    from edgeq.packaging.targets.c import tflite_micro
+    from edgeq.fit import tflite_micro
 
     return tflite_micro.run(content, samples, output_count, shown_as=shown_as)
 

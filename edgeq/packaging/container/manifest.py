@@ -75,6 +75,7 @@ class Manifest:
         warnings: doubts about the package, a sentence each.
         records_left_out: with `--without-records`: the path that a record would have inside, to
             its SHA-256.
+        form: layout of the files; "" for a target that has only one.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Manifest:
     schema: str = SCHEMA
     warnings: tuple[str, ...] = ()
     records_left_out: Mapping[str, Sha256] = field(default_factory=dict)
+    form: str = ""
 
     def __post_init__(self) -> None:
         path = self.contract.model.path

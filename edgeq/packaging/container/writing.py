@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from edgeq import host
 from edgeq.errors import OutputError, PackageError
 from edgeq.files import scratch, storage
 from edgeq.packaging.container import archive
@@ -46,12 +47,12 @@ def write_package(files: Files, output: Path) -> None:
                 target.write_bytes(content)
             is_taken = place.exists()
             if is_taken:
-                place.rename(old)
+                host.replace(place, old)
             try:
-                fresh.rename(place)
+                host.replace(fresh, place)
             except OSError:
                 if is_taken:
-                    old.rename(place)
+                    host.replace(old, place)
                 raise
     except OSError as error:
         raise _cannot_write(output, error) from error
@@ -87,7 +88,8 @@ def _is_zip(output: Path) -> bool:
 
 def _cannot_write(output: Path, error: OSError) -> OutputError:
     return OutputError(
-        f"Cannot write {output}: {error.strerror or error}.", hint="Choose another -o."
+        f"Cannot write {output}: {error.strerror or error}.",
+        hint=host.hint_if_open(error) or "Choose another -o.",
     )
 
 

@@ -22,7 +22,7 @@ from edgeq.packaging.contract.values import Contract, InputContract, OutputContr
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.joined_outputs import read_joins
 from edgeq.tflite.model_file import ModelFile, read_model
-from edgeq.values import TensorSpec
+from edgeq.values import Preprocessing, TensorSpec
 
 _DTYPES = ("int8", "uint8", "float32", "int16", "int32", "int64", "bool")
 # SemVer, Maven, Gradle and (by `pep440`) wheels all take these.
@@ -50,7 +50,7 @@ def read_tflite(model: Path) -> ModelFile:
 
 
 def make_contract(
-    model: Path | ModelFile,
+    model: str | Path | ModelFile,
     *,
     name: str | None = None,
     version: str = "1.0.0",
@@ -74,7 +74,7 @@ def make_contract(
         DataError: a decoding that does not fit the outputs.
         UsageError: a name, a version or labels that do not fit.
     """
-    file = model if isinstance(model, ModelFile) else read_tflite(model)
+    file = model if isinstance(model, ModelFile) else read_tflite(Path(model))
     inputs, outputs = (tuple(map(_fix_batch, specs)) for specs in file.interface)
     for kind, specs in (("input", inputs), ("output", outputs)):
         for spec in specs:
@@ -99,9 +99,8 @@ def make_contract(
         version=require_version(version),
         model=storage.refer_bytes(file.content, file.path.name),
         inputs=tuple(
-            InputContract(identifier, spec, how, image_size(spec, how))
+            _make_input(identifier, spec, find_preprocessing(declared, spec.name))
             for identifier, spec in zip(own, inputs, strict=False)
-            for how in [find_preprocessing(declared, spec.name)]
         ),
         outputs=tuple(
             OutputContract(identifier, spec, named.get(spec.name, ()))
@@ -116,6 +115,14 @@ def make_contract(
     )
     plan_boxes(made)  # refuses a decoding that does not fit
     return made
+
+
+def _make_input(identifier: str, spec: TensorSpec, how: Preprocessing | None) -> InputContract:
+    if how is None or how.sound is None:
+        return InputContract(identifier, spec, how, image_size(spec, how))
+    rest = replace(how, sound=None)
+    is_plain = rest == Preprocessing(input=how.input)
+    return InputContract(identifier, spec, None if is_plain else rest, None, how.sound)
 
 
 def _choose_decoding(file: ModelFile, given: str | None) -> str | None:
@@ -160,12 +167,17 @@ def package_name(given: str) -> str:
         given: by the user, or the model's file without its ending.
 
     Raises:
-        UsageError: it has no letter, is longer than file names can be, or is a package's folder.
+        UsageError: it has no letter, is longer than file names can be, or Windows reserves it.
     """
     found = naming.snake(given, "model").strip("_")
     if not naming.words(given):
         raise UsageError(
             f"{given!r} has no letter, so it cannot name a package.", hint="Pass --name my_model"
+        )
+    if naming.is_device(found):
+        raise UsageError(
+            f"Windows reserves the name {found!r} for a device, so a package cannot have it.",
+            hint="Pass --name my_model",
         )
     if len(found) > _LONGEST:
         raise UsageError(

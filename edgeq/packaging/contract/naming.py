@@ -29,6 +29,11 @@ var vararg virtual void volatile wchar_t weak when where while willset with xor 
 RESERVED = frozenset(_RESERVED.split())
 
 
+def is_device(name: str) -> bool:
+    """Whether Windows opens a device for every file with this name, whatever its ending is."""
+    return re.fullmatch(r"(?i)con|prn|aux|nul|(com|lpt)[0-9]", name) is not None
+
+
 def words(name: str) -> list[str]:
     """The ASCII words of a name: "serving_default_Image:0" is serving, default, Image, 0."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()

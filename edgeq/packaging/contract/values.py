@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq.values import FileRef, Issue, JoinedOutput, Preprocessing, TensorSpec
+from edgeq.values import FileRef, FrontEnd, Issue, JoinedOutput, Preprocessing, TensorSpec
+from edgeq.values.showing import bounded
 
 SCHEMA = "edgeq.package/1"
 
@@ -16,6 +17,7 @@ Files = Mapping[str, bytes]  # path inside the package, with /, to content
 Arrays = Mapping[str, NDArray[Any]]  # tensor name to values
 
 
+@bounded
 @dataclass(frozen=True)
 class InputContract:
     """One input.
@@ -26,14 +28,26 @@ class InputContract:
         preprocessing: from a raw sample to real values; None when samples go in unchanged.
         image: (height, width, channels) when the shape is that of an image with channels last;
             `image_inputs.confirm_images` also asks the samples.
+        front_end: what the app computes from a sound before it calls the package, whose code takes
+            these features; None for other inputs.
     """
 
     identifier: str
     spec: TensorSpec
     preprocessing: Preprocessing | None
     image: tuple[int, int, int] | None
+    front_end: FrontEnd | None = None
+
+    @property
+    def declared(self) -> Preprocessing | None:
+        """The preprocessing with the front end, as data sets are fed."""
+        if self.front_end is None:
+            return self.preprocessing
+        how = self.preprocessing or Preprocessing(input=self.spec.name)
+        return replace(how, sound=self.front_end)
 
 
+@bounded
 @dataclass(frozen=True)
 class OutputContract:
     """One output.
@@ -48,6 +62,7 @@ class OutputContract:
     labels: tuple[str, ...]
 
 
+@bounded
 @dataclass(frozen=True)
 class Contract:
     """The facts that code around the model needs.
@@ -78,8 +93,13 @@ class Contract:
 
     @property
     def preprocessing(self) -> tuple[Preprocessing, ...]:
-        """The preprocessing of those inputs that have one."""
+        """The preprocessing of those inputs that have one, as the package's code does it."""
         return tuple(item.preprocessing for item in self.inputs if item.preprocessing is not None)
+
+    @property
+    def declared(self) -> tuple[Preprocessing, ...]:
+        """The preprocessing with front ends, as data sets are fed."""
+        return tuple(item.declared for item in self.inputs if item.declared is not None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -183,8 +183,8 @@ def _in_file_order(items: Sequence[Any], specs: Sequence[TensorSpec], name: str)
 
 def _input(item: InputContract) -> Table:
     text = _show_tensor(item.spec, item.identifier)
-    if item.preprocessing is not None:
-        text += f" Prepared from raw samples as {format_preprocessing(item.preprocessing)}."
+    if item.declared is not None:
+        text += f" Prepared from raw samples as {format_preprocessing(item.declared)}."
     content: Table = {0: _FEATURE, 1: {}}
     if item.image is not None:
         height, width, _ = item.image

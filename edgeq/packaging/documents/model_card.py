@@ -46,8 +46,8 @@ def model_card(target: Target, inputs: PackageInputs, places: Sequence[str]) -> 
     ]
     for item in contract.inputs:
         how = "unchanged"
-        if item.preprocessing is not None:
-            how = format_preprocessing(item.preprocessing)
+        if item.declared is not None:
+            how = format_preprocessing(item.declared)
         lines.append(f"| input | {_tensor(item.spec)} | {markdown(how)} |")
     for output in contract.outputs:
         count = f"{len(output.labels)} labels" if output.labels else ""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.conversion.file_metadata import read_preprocessing
+from edgeq.converters.samples.front_end import format_front_end
 from edgeq.converters.samples.preprocessing import (
     find_preprocessing,
     format_preprocessing,
@@ -34,12 +35,12 @@ def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record
     Resizing and making grey are left out: they change nothing in samples that already fit.
 
     Returns:
-        What cannot be known, a sentence each.
+        What cannot be known, and what the app has to do itself, a sentence each.
 
     Raises:
         UsageError: the file or a record declares another preprocessing.
     """
-    ours, specs = contract.preprocessing, [item.spec for item in contract.inputs]
+    ours, specs = contract.declared, [item.spec for item in contract.inputs]
     own = parse_preprocessing(read_preprocessing(model), specs)
     if own and not _are_same(ours, own, specs):
         raise UsageError(
@@ -47,7 +48,13 @@ def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record
             "calibrated with and carries.",
             hint="Leave --preprocess out, or convert again with the other one.",
         )
-    notes = []
+    notes = [
+        f"input {item.spec.name!r} takes the features of "
+        f"{','.join(format_front_end(item.front_end))}: the app computes them from the sound, "
+        "the package's code does not"
+        for item in contract.inputs
+        if item.front_end is not None
+    ]
     for record, texts in _measured(records, contract.model.sha256):
         try:
             theirs = parse_preprocessing(texts, specs)
@@ -97,8 +104,8 @@ def _are_same(
 
 
 def _does_same(one: Preprocessing, other: Preprocessing) -> bool:
-    """Whether two make the same numbers from one image, in whatever way they are written."""
-    if (one.channels == "bgr") != (other.channels == "bgr"):
+    """Whether two make the same numbers from one sample, in whatever way they are written."""
+    if (one.channels == "bgr") != (other.channels == "bgr") or one.sound != other.sound:
         return False
     (factor, shift), (other_factor, other_shift) = _affine(one), _affine(other)
     return np.allclose(factor, other_factor, rtol=_RELATIVE, atol=0) and np.allclose(

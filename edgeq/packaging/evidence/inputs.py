@@ -22,6 +22,7 @@ class PackageInputs:
         description: a sentence for model card and metadata, or "".
         has_records: whether the records are put inside.
         is_signed: whether a signature will be added.
+        form: layout of the files, one of the target's `forms`; "" for a target without.
     """
 
     contract: Contract
@@ -34,3 +35,4 @@ class PackageInputs:
     description: str = ""
     has_records: bool = True
     is_signed: bool = False
+    form: str = ""

@@ -87,7 +87,7 @@ def make_golden(
             they would not distinguish a correct machine from a broken one.
     """
     specs = [item.spec for item in contract.inputs]
-    opened = open_samples(data, specs, contract.preprocessing)
+    opened = open_samples(data, specs, contract.declared)
     chosen = _choose(_look_at(opened, specs, model, device, count, seed), count)
     samples = [candidate.sample for candidate in chosen]
     doubts = find_doubts(samples, specs)

@@ -40,6 +40,8 @@ class Target:
             user then has to know.
         runs_model: whether `make_files` runs the model.
         unversioned_runtime: the runtime, when it is not TensorFlow Lite with its releases.
+        forms: layouts that `PackageInputs.form` can request, the default first; none when there is
+            only one.
     """
 
     title: str
@@ -51,6 +53,7 @@ class Target:
     has_metadata_readers: bool = False
     runs_model: bool = False
     unversioned_runtime: str | None = None
+    forms: tuple[str, ...] = ()
 
 
 def templates(package: str, folder: str = "templates") -> Environment:

@@ -93,6 +93,7 @@ def _check_contents(
         manifest.description,
         has_records=not manifest.records_left_out,
         is_signed=SIGNATURE in files,
+        form=manifest.form,
     )
     tools = Tools(asker.compile_java, asker.measure_arena)
     yield check_code(files, manifest, inputs, tools, runs=devices is not None)

@@ -69,4 +69,10 @@ def _measure(request: requests.MeasureArena) -> requests.Arena:
         request.model, samples, request.output_count, request.shown_as
     )
     outputs = tuple(tuple(map(requests.Tensor.of, sample)) for sample in found.outputs)
-    return requests.Arena(found.version, outputs, found.arena_bytes, found.recorded_bytes)
+    return requests.Arena(
+        found.version,
+        outputs,
+        found.arena_bytes,
+        found.recorded_bytes,
+        found.persistent_bytes,
+    )

@@ -8,10 +8,13 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from edgeq.values.showing import bounded
+
 # The check that shows whether anyone vouches for the rest, and its detail without a signature.
 SIGNATURE_CHECK, UNSIGNED = "signature", "not signed"
 
 
+@bounded
 @dataclass(frozen=True)
 class Check:
     """One check.

@@ -15,9 +15,9 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from edgeq.children.foreign import Channel
+from edgeq.fit.arena import ArenaMeasurement
 from edgeq.packaging.container.manifest import Manifest
 from edgeq.packaging.contract.values import Arrays
-from edgeq.packaging.targets.tools import ArenaMeasurement
 from edgeq.packaging.verification.checks import Check
 
 
@@ -114,6 +114,7 @@ class Arena(Struct, frozen=True, tag=True):
     outputs: tuple[tuple[Tensor, ...], ...]
     arena_bytes: int
     recorded_bytes: int
+    persistent_bytes: int
 
 
 Request = Infer | CompileJava | MeasureArena
@@ -160,4 +161,10 @@ class Asker:
         packed = tuple(tuple(map(Tensor.of, sample)) for sample in samples)
         found = self._ask(MeasureArena(model, packed, outputs, shown_as), Arena)
         arrays = tuple(tuple(item.array() for item in sample) for sample in found.outputs)
-        return ArenaMeasurement(found.version, arrays, found.arena_bytes, found.recorded_bytes)
+        return ArenaMeasurement(
+            found.version,
+            arrays,
+            found.arena_bytes,
+            found.recorded_bytes,
+            found.persistent_bytes,
+        )

@@ -16,11 +16,13 @@ from edgeq.children.foreign import Reader
 from edgeq.errors import UnjudgedPackageError
 from edgeq.packaging.verification.checks import SIGNATURE_CHECK, UNSIGNED, Check
 from edgeq.progress import OnProgress, quiet
+from edgeq.values.showing import bounded
 
 if TYPE_CHECKING:
     from edgeq.packaging.container.manifest import Manifest
 
 
+@bounded
 @dataclass(frozen=True)
 class Verification:
     """All checks of a package.
@@ -68,8 +70,8 @@ def verify_package(
     path: str | Path,
     *,
     devices: Sequence[str] = ("local",),
-    python: Path | None = None,
-    public_key: Path | None = None,
+    python: str | Path | None = None,
+    public_key: str | Path | None = None,
     runs: bool = True,
     on_progress: OnProgress = quiet,
 ) -> Verification:
@@ -99,12 +101,11 @@ def verify_package(
         from edgeq.packaging.verification import requests
         from edgeq.packaging.verification.answers import Answerer
 
+        own = None if python is None else Path(python)
         key = None
         if public_key is not None:
-            key = signing.public_pem(signing.read_public_key(public_key)).decode()
-        opened = {
-            name: resolve_device(name, python if name == "local" else None) for name in devices
-        }
+            key = signing.public_pem(signing.read_public_key(Path(public_key))).decode()
+        opened = {name: resolve_device(name, own if name == "local" else None) for name in devices}
         child.send(requests.Job(str(source), key, tuple(opened) if runs else None))
         wanted = tuple(opened.values()) if runs else None
         answerer = Answerer(wanted, events_as_progress(on_progress))

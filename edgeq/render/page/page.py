@@ -21,6 +21,8 @@ from edgeq.reporting.values import Cell, Report
 
 # Rows that are shown before a click shows all: a page of 300 layers opens at once.
 _MOST_ROWS = 50
+# Rows of a table whose columns are below each other on a phone; longer ones are scrolled.
+_FEW_ROWS = 12
 # Runs first: parts that only the page's script can unfold are folded only with scripts.
 _EARLY_SCRIPT = 'document.documentElement.classList.add("js");'
 _WORDS = {"ship": "SHIP", "check": "CHECK", "no": "NO", "open": "OPEN"}
@@ -55,6 +57,7 @@ def report_html(report: Report) -> str:
         script=Markup(script),
         early_script=Markup(_EARLY_SCRIPT),
         most_rows=_MOST_ROWS,
+        few_rows=_FEW_ROWS,
         policy=(
             f"default-src 'none'; style-src 'sha256-{_digest(style)}'; "
             f"script-src 'sha256-{_digest(_EARLY_SCRIPT)}' 'sha256-{_digest(script)}'; "

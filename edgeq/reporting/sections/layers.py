@@ -115,8 +115,6 @@ def _error_points(layers: Sequence[LayerReport], field: str) -> tuple[Point, ...
 def _layer_table(report: DebugReport, prefix: str) -> Table:
     titles = cells.columns(
         "layer",
-        (">#", "Position in execution order."),
-        "operator",
         (">outputs dB", "SQNR of the model's outputs with this layer's error alone."),
         (">top-1 changed", "Share of samples whose largest class it changes alone."),
         (
@@ -125,6 +123,8 @@ def _layer_table(report: DebugReport, prefix: str) -> Table:
         ),
         (">own dB", "SQNR of its result, run on the FP32 model's inputs."),
         (">so far dB", "SQNR of its result in the quantized model."),
+        "operator",
+        (">#", "Position in execution order."),
         (">range used", "Share of its quantized range that FP32 values fill."),
         (">cut off", "Share of FP32 values beyond its quantized range."),
         (">weight spread", "Widest channel's range over the median channel's."),
@@ -134,13 +134,13 @@ def _layer_table(report: DebugReport, prefix: str) -> Table:
     rows = tuple(
         (
             Cell(short(layer.name, prefix)),
-            cells.count(layer.position),
-            Cell(layer.operator),
             cells.db(layer.effect_sqnr_db),
             cells.number(layer.changed_percent, "{:.1f} %"),
             cells.number(layer.lost_points, "{:+.2f}"),
             cells.db(layer.own_sqnr_db),
             cells.db(layer.accumulated_sqnr_db),
+            Cell(layer.operator),
+            cells.count(layer.position),
             cells.number(layer.range_use, "{:.0%}"),
             cells.number(layer.saturation_share, "{:.2%}"),
             cells.number(layer.weight_spread, "{:.1f}x"),

@@ -85,9 +85,6 @@ def _operator_table(
         precision = f"{op.precision} (island)" if op.is_island else op.precision or "-"
         row = [
             Cell(short(op.name, prefix)),
-            cells.count(op.index),
-            Cell(op.operator),
-            Cell(precision, None, "doubt" if op.is_island else ""),
             cells.number(op.time_ms, "{:.4f}"),
             Cell(f"{op.share:.1%}", op.share, "", Share(op.share)),
         ]
@@ -98,6 +95,11 @@ def _operator_table(
             tone = "" if gain is None or gain >= 0.95 else "bad"
             row += [cells.number(theirs, "{:.4f}"), cells.times(gain, tone)]
         kernel = " + ".join(dict.fromkeys(op.kernels)) or "inside another"
+        row += [
+            Cell(op.operator),
+            cells.count(op.index),
+            Cell(precision, None, "doubt" if op.is_island else ""),
+        ]
         rows.append((*row, Cell(kernel)))
     others: list[Column] = []
     if twins:
@@ -105,11 +107,13 @@ def _operator_table(
         others = [Column(f"ms in {other}", True), Column("gain", True)]
     titles = (
         *cells.columns(
-            "layer", (">#", "Position in execution order."), "operator", "precision", ">ms",
-            (">share", "Share of the sum of all operators' times."),
+            "layer", ">ms", (">share", "Share of the sum of all operators' times.")
         ),
         *others,
-        *cells.columns(("kernel", "The kernel that the runtime used.")),
+        *cells.columns(
+            "operator", (">#", "Position in execution order."), "precision",
+            ("kernel", "The kernel that the runtime used."),
+        ),
     )  # fmt: skip
     caption = f"Operators of {file_name(own.model.path)} on {profile.facts.device}"
     note = f"{left_out(prefix)} {plural(own.runs, 'inference')}.".strip()

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq.converters.calibration.channel_groups import KEPT, find_groups
-from edgeq.converters.calibration.equalization import equalize
+from edgeq.converters.calibration.channel_groups import find_groups
+from edgeq.converters.calibration.equalization import Way, equalize
+from edgeq.converters.calibration.grouped_channels import KEPT
 from edgeq.tflite import flatbuffer
 from tests.converters.rewrites.tiny_graphs import Builder, run, schema
 
@@ -91,9 +92,28 @@ def bent(build: Builder, x: int) -> int:
     return build.add("PRELU", [x, build.constant(np.linspace(-0.5, 2, SIZE))], [1, 4, 4, SIZE])
 
 
-@pytest.mark.parametrize(
-    "between", [residual, padded, joined, spread, resized, gated, averaged, sliced, turned, bent]
-)
+def attended(build: Builder, x: int) -> int:
+    """Values of two heads, each position's a mix of all positions'."""
+    heads = build.add("RESHAPE", [x, build.constant([1, 16, 2, 4], "int32")], [1, 16, 2, 4])
+    turn = build.constant([0, 2, 1, 3], "int32")
+    values = build.add("TRANSPOSE", [heads, turn], [1, 2, 16, 4])
+    score = build.constant(np.random.default_rng(4).uniform(size=(1, 2, 16, 16)))
+    mixed = build.add(
+        "BATCH_MATMUL", [score, values], [1, 2, 16, 4], options=options("BatchMatMul")
+    )
+    back = build.add("TRANSPOSE", [mixed, turn], [1, 16, 2, 4])
+    return build.add("RESHAPE", [back, build.constant([1, 4, 4, SIZE], "int32")], [1, 4, 4, SIZE])
+
+
+def added(build: Builder, x: int) -> int:
+    return build.add("SUB", [build.constant(np.arange(SIZE) + 1), x], [1, 4, 4, SIZE])
+
+
+PASSING = (added, attended, averaged, bent, gated, joined, padded, residual, resized, sliced,
+           spread, turned)  # fmt: skip
+
+
+@pytest.mark.parametrize("between", PASSING)
 def test_factors_pass_through(between: Callable[[Builder, int], int]) -> None:
     """With other factors for all groups, the model computes the same."""
     build, random = Builder(), np.random.default_rng(1)
@@ -103,18 +123,44 @@ def test_factors_pass_through(between: Callable[[Builder, int], int]) -> None:
     found = find_groups(flatbuffer.parse(content, "m"))
     assert {first, end} <= found.tensors
     channels = {
-        index: np.stack([np.zeros(len(own)), random.uniform(0.1, 1, found.count)[own]])
+        index: np.stack([np.zeros(own.shape), random.uniform(0.1, 1, found.count)[own]])
         for index, own in found.groups.items()
     }
-    changed, factors = equalize(content, channels, 1.0)
-    assert factors[first].max() > 1.1
+    made = equalize(content, channels, Way(1.0))
+    assert made.factors[first].max() > 1.1
     values = random.normal(size=(1, 4, 4, 3))
-    (ours,), (theirs,) = run(content, values), run(changed, values)
+    (ours,), (theirs,) = run(content, values), run(made.content, values)
     np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)
 
 
-def added_constant(build: Builder, x: int) -> int:
-    return build.add("ADD", [x, build.constant(np.arange(SIZE) + 1)], [1, 4, 4, SIZE])
+@pytest.mark.parametrize("reason", ["", "an output", "two readers", "another axis"])
+def test_embeddings_give_factors(reason: str) -> None:
+    build, random = Builder(), np.random.default_rng(1)
+    peaks = np.array([1, 10, 1, 1, 1, 1, 1, 1])
+    table = build.constant(random.normal(size=(8, SIZE)) * peaks)
+    tokens = build.input([4, 4], "int32")
+    own = options("Gather", axis=int(reason == "another axis"))
+    found = build.add("GATHER", [table, tokens], [4, 4, SIZE], options=own)
+    image = build.add("RESHAPE", [found, build.constant([1, 4, 4, SIZE], "int32")], [1, 4, 4, SIZE])
+    ends = [layer(build, image, 2)]
+    if reason == "an output":
+        ends.append(found)
+    if reason == "two readers":
+        ends.append(build.add("ABS", [table], [8, SIZE]))
+    content = build.content(*ends)
+    channels = {index: np.stack([-3 * peaks, 3 * peaks]) for index in (found, image)}
+    made = equalize(content, channels, Way(1.0))
+    if reason:
+        assert made.factors == {}
+        return
+    assert set(made.factors) == {found, image}
+    assert made.factors[found][1] == 1 and (np.delete(made.factors[found], 1) > 4).all()
+    values = random.integers(0, 8, (4, 4)).astype(np.int32)
+    np.testing.assert_allclose(run(made.content, values)[0], run(content, values)[0], rtol=1e-4)
+
+
+def added_scalar(build: Builder, x: int) -> int:
+    return build.add("ADD", [x, build.constant(2.0)], [1, 4, 4, SIZE])
 
 
 def squared(build: Builder, x: int) -> int:
@@ -131,7 +177,7 @@ def also_an_output(build: Builder, x: int) -> int:
     return x
 
 
-@pytest.mark.parametrize("between", [added_constant, squared, averaged_channels, also_an_output])
+@pytest.mark.parametrize("between", [added_scalar, squared, averaged_channels, also_an_output])
 def test_units_stay(between: Callable[[Builder, int], int]) -> None:
     build = Builder()
     first = layer(build, build.input([1, 4, 4, 3]), SIZE)

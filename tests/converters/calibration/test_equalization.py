@@ -8,7 +8,7 @@ import pytest
 
 from edgeq import models
 from edgeq.converters.calibration import calibrate
-from edgeq.converters.calibration.equalization import equalize, scale_statistics
+from edgeq.converters.calibration.equalization import Equalized, Way, equalize, scale_statistics
 from edgeq.converters.calibration.statistics import Statistics, choose_ranges
 from edgeq.converters.graph.operator_stepper import Stepper
 from edgeq.files import storage
@@ -45,9 +45,9 @@ def test_the_equalized_model_computes_the_same(
     float_mobilenet: FloatModel, seen: Statistics, samples: dict[str, np.ndarray]
 ) -> None:
     content = Path(float_mobilenet.file.path).read_bytes()
-    changed, factors = equalize(content, seen.channels)
-    assert len(factors) > 10
-    np.testing.assert_allclose(outputs(changed, samples), outputs(content, samples), atol=1e-4)
+    made = equalize(content, seen.channels)
+    assert len(made.factors) > 10
+    np.testing.assert_allclose(outputs(made.content, samples), outputs(content, samples), atol=1e-4)
 
 
 def test_channels_use_more_of_their_tensors_range(
@@ -55,7 +55,7 @@ def test_channels_use_more_of_their_tensors_range(
 ) -> None:
     content = Path(float_mobilenet.file.path).read_bytes()
     path = tmp_path / "changed.tflite"
-    path.write_bytes(equalize(content, seen.channels)[0])
+    path.write_bytes(equalize(content, seen.channels).content)
     changed = flatbuffer.read(path)
 
     def use(tree: object, index: int) -> float:
@@ -81,13 +81,13 @@ def test_channels_use_more_of_their_tensors_range(
 def test_scaled_statistics_are_those_of_a_second_pass(
     float_mobilenet: FloatModel, seen: Statistics, samples: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    changed, factors = equalize(Path(float_mobilenet.file.path).read_bytes(), seen.channels)
+    made = equalize(Path(float_mobilenet.file.path).read_bytes(), seen.channels)
     path = tmp_path / "changed.tflite"
-    path.write_bytes(changed)
+    path.write_bytes(made.content)
     other = replace(float_mobilenet, file=storage.refer(path))
     fed = ({"image": image} for image in samples["image"])
     again = calibrate.run_float_model(other, fed, tmp_path, 1).statistics
-    scaled = scale_statistics(seen, factors)
+    scaled = scale_statistics(seen, made)
     for ours, theirs in ((scaled.minimum, again.minimum), (scaled.maximum, again.maximum)):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
     assert not np.allclose(seen.maximum, again.maximum, rtol=0.01)
@@ -95,7 +95,7 @@ def test_scaled_statistics_are_those_of_a_second_pass(
     for item, extremes in zip(
         choose_ranges(scaled, "mse").tensors, choose_ranges(scaled, "minmax").tensors, strict=True
     ):
-        assert item.index not in factors or item == extremes
+        assert item.index not in made.factors or item == extremes
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_factors(peaks: list[float], fused: int, strength: float, expected: list
     build.graph.operators[-1].builtinOptions.fusedActivationFunction = fused
     content = build.content(layer(build, first, 2))
     extremes = np.stack([np.zeros(len(peaks)), peaks]).astype(np.float32)
-    found = equalize(content, {first: extremes}, strength)[1]
+    found = equalize(content, {first: extremes}, Way(strength)).factors
     np.testing.assert_allclose(found.get(first, np.ones(len(peaks))), expected, rtol=1e-6)
 
 
@@ -127,17 +127,17 @@ def test_the_narrowest_tensor_limits_a_residual_trunk() -> None:
     content = build.content(layer(build, joined, 2))
     peaks = {one: [8, 1], other: [2, 1], joined: [8, 0.5]}
     channels = {index: np.array([[0, 0], own], np.float32) for index, own in peaks.items()}
-    changed, factors = equalize(content, channels, 1.0)
-    assert set(factors) == {one, other, joined}
-    for own in factors.values():
+    made = equalize(content, channels, Way(1.0))
+    assert set(made.factors) == {one, other, joined}
+    for own in made.factors.values():
         assert own == pytest.approx([1, 2])
     values = random.normal(size=(1, 4, 4, 3))
-    np.testing.assert_allclose(run(changed, values)[0], run(content, values)[0], atol=1e-5)
+    np.testing.assert_allclose(run(made.content, values)[0], run(content, values)[0], atol=1e-5)
 
 
 def test_without_calibrated_channels_nothing_changes(float_cnn: FloatModel) -> None:
     content = Path(float_cnn.file.path).read_bytes()
-    assert equalize(content, {}) == (content, {})
+    assert equalize(content, {}) == Equalized(content, {}, {})
 
 
 def test_several_layers_may_read_channels_behind_a_prelu() -> None:
@@ -146,10 +146,10 @@ def test_several_layers_may_read_channels_behind_a_prelu() -> None:
     bent = build.add("PRELU", [first, build.constant([[[0.1, 0.7]]])], [1, 4, 4, 2])
     content = build.content(layer(build, bent, 2), layer(build, bent, 1))
     channels = dict.fromkeys((first, bent), np.array([[-5, -0.1], [5, 0.1]], np.float32))
-    changed, factors = equalize(content, channels, 0.5)
-    assert factors[bent] == pytest.approx([1, 50**0.5])
+    made = equalize(content, channels)
+    assert made.factors[bent] == pytest.approx([1, 50**0.5])
     values = random.normal(size=(1, 4, 4, 3))
-    for own, other in zip(run(content, values), run(changed, values), strict=True):
+    for own, other in zip(run(content, values), run(made.content, values), strict=True):
         np.testing.assert_allclose(own, other, atol=1e-5)
     shared = build.content(build.add("ABS", [bent], [1, 4, 4, 2]))
-    assert equalize(shared, channels)[1] == {}  # ABS would see other units
+    assert equalize(shared, channels).factors == {}  # ABS would see other units

@@ -27,7 +27,7 @@ Samples = list[np.ndarray]
 
 
 def see(samples: Samples, order: Any = None) -> Observer:
-    observer = Observer(["t"], frozenset({0}), has_histogram=True)
+    observer = Observer(["t"], {0: (1,)}, has_histogram=True)
     for number in range(len(samples)) if order is None else order:
         observer.look(number, [samples[number]])
     observer.settle()

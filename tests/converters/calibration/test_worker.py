@@ -88,16 +88,19 @@ def test_what_two_lanes_saw_is_what_one_would_have_seen() -> None:
 
 
 def test_channels_are_watched_one_by_one_where_asked() -> None:
-    seen = Observer(["t"], frozenset({0}))
+    seen = Observer(["t"], {0: (2,)})
     seen.look(0, [np.array([[1, -4], [3, -2]], np.float32)])
     seen.look(1, [np.array([[2, -9], [2, 5]], np.float32)])
     assert seen.channels[0].tolist() == [[1, -9], [3, 5]]
     assert seen.halves[:, :, 0].tolist() == [[-4.0, 3.0], [-9.0, 5.0]]
+    heads = Observer(["t"], {0: (2, 1, 2)})
+    heads.look(0, [np.arange(12, dtype=np.float32).reshape(1, 2, 3, 2)])
+    assert heads.channels[0].tolist() == [[[[0, 1]], [[6, 7]]], [[[4, 5]], [[10, 11]]]]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("channelwise", [frozenset(), frozenset({1})])
-def test_what_is_not_finite_is_named(value: float, channelwise: frozenset[int]) -> None:
+@pytest.mark.parametrize("channelwise", [{}, {1: (3,)}, {1: (1, 3)}])
+def test_what_is_not_finite_is_named(value: float, channelwise: dict[int, tuple[int, ...]]) -> None:
     seen = Observer(["good", "bad"], channelwise)
     with pytest.raises(RuntimeError) as caught:
         seen.look(7, [np.zeros(3, np.float32), np.array([[0, value, 1]], np.float32)])

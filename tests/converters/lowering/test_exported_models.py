@@ -42,12 +42,12 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_extra_says_how_to_install_it() -> None:
     assert complaint(MissingExtraError, find_python, "torch", ConvertOptions()) == (
         "Converting from PyTorch needs litert-torch, which this Python does not have. Install it "
-        "with: pip install 'edgeq[torch]', here or for another Python, which --torch-python names."
+        'with: pip install "edgeq[torch]", here or for another Python, which --torch-python names.'
     )
     assert complaint(MissingExtraError, find_python, "onnx", ConvertOptions()) == (
         "Converting from ONNX needs onnx2tf, which this Python does not have. Give it a "
         "separate environment: python3.12 -m venv onnx-env && onnx-env/bin/pip install "
-        "'edgeq[onnx]', and pass --onnx-python onnx-env/bin/python."
+        '"edgeq[onnx]", and pass --onnx-python onnx-env/bin/python.'
     )
 
 
@@ -83,7 +83,7 @@ def test_a_named_python_without_the_package(kind: str, package: str, tmp_path: P
     with ExportedReader(path, kind, options) as reader:
         message = complaint(MissingExtraError, reader.lower, options, tmp_path)
     assert f"which {sys.executable} does not have (No module named" in message
-    assert message.endswith(f"Install it with: {sys.executable} -m pip install 'edgeq[{kind}]'")
+    assert message.endswith(f'Install it with: {sys.executable} -m pip install "edgeq[{kind}]"')
 
 
 @pytest.mark.parametrize(

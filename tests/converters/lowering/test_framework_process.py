@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeq.converters.lowering.framework_process import FrameworkProcess, time_limit_s
-from edgeq.errors import QuantizationError, UsageError
+from edgeq.converters.lowering.framework_process import FrameworkProcess
+from edgeq.errors import QuantizationError
 
 # Refuses as TensorFlow's native code may: the exception is empty, and its log has the reason.
 REFUSING = """
@@ -62,16 +62,4 @@ def test_an_error_without_a_message_has_the_reason_from_the_log(tmp_path: Path) 
         process.call("quantize")
     assert str(caught.value) == (
         "The quantizer refused the model: loc(fused): error: 'tfl.add' op has no scale"
-    )
-
-
-@pytest.mark.parametrize("text", ["0", "-3", "nan", "inf", "soon", ""])
-def test_a_limit_that_is_not_a_time(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert time_limit_s() == 1800
-    monkeypatch.setenv("EDGEQ_TIME_LIMIT_S", text)
-    with pytest.raises(UsageError) as caught:
-        time_limit_s()
-    assert str(caught.value) == (
-        f"EDGEQ_TIME_LIMIT_S is {text!r}, not a number of seconds above 0. "
-        "Set it like EDGEQ_TIME_LIMIT_S=3600."
     )

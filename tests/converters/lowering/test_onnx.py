@@ -142,6 +142,17 @@ def test_compare_lowers_the_source_like_its_candidate(onnx_models: Path, tmp_pat
     assert compared.quality.outputs[0].sqnr_db > 30
 
 
+def test_eval_fixes_inputs_and_sizes_as_convert_does(onnx_models: Path) -> None:
+    """Labels are the float model's own outputs: three times the values."""
+    values = np.random.default_rng(0).uniform(-1, 1, (24, 4)).astype("f4")
+    data = {"image": values, "y": 3 * values}
+    source, fixed = onnx_models / "branches.onnx", (("rate", 7.0),)
+    (found,) = api.evaluate(source, data, metrics=["mae"], fixed_inputs=fixed)
+    assert found.metrics[0].value < 1e-6
+    with pytest.raises(UsageError, match="--input-shape names 'pic'; the model's inputs are"):
+        api.evaluate(source, data, fixed_inputs=fixed, input_shapes=(("pic", (1, 4)),))
+
+
 @pytest.mark.parametrize(
     ("fixed", "error", "message"),
     [

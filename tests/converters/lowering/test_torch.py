@@ -57,7 +57,8 @@ def test_samples_with_channels_last_are_told(
         api.convert(torch_models / "cnn.pt2", tmp_path / "o.tflite", **given)
     assert str(caught.value) == (
         "Input 'image' takes 3x32x32 (channels first), but sample 0 of <arrays> is 32x32x3 "
-        "(channels last). Store the samples as x.transpose(0, 3, 1, 2). If the model came from "
+        "(channels last). Store the samples as x.transpose(0, 3, 1, 2), or one PyTorch sample as "
+        "x.permute(2, 0, 1). If the model came from "
         ".pt2 or .onnx, convert it again with --layout nhwc: channels last."
     )
 

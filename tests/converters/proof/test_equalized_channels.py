@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgeq.converters.calibration.channel_groups import find_groups
-from edgeq.converters.calibration.equalization import equalize
+from edgeq.converters.calibration.equalization import Way, equalize
 from edgeq.converters.graph.matching import match_operators
 from edgeq.converters.proof.equalized_channels import find_equalized
 from edgeq.tflite import flatbuffer
@@ -44,13 +44,13 @@ def halve(tree: Any, position: int) -> None:
 
 @pytest.mark.parametrize("strength", [0.05, 0.5, 1.0])
 def test_every_stretch_is_found(source: bytes, channels: Any, strength: float) -> None:
-    made, factors = equalize(source, channels, strength)
-    found = stretches(source, flatbuffer.parse(made, "it"))
-    assert len(factors) > 10
-    for index, own in factors.items():
+    made = equalize(source, channels, Way(strength))
+    found = stretches(source, flatbuffer.parse(made.content, "it"))
+    assert len(made.factors) > 10
+    for index, own in made.factors.items():
         # Factors that hardly change anything may be left out.
         np.testing.assert_allclose(found.get(index, np.ones_like(own)), own, rtol=0.011)
-    assert set(found) <= set(factors)
+    assert set(found) <= set(made.factors)
     assert len(found) > 10
 
 
@@ -73,7 +73,7 @@ def test_an_error_of_a_layer_is_no_stretch(source: bytes, channels: Any) -> None
         index: own if np.isin(groups[index], groups[ends]).all() else np.ones_like(own)
         for index, own in channels.items()
     }
-    tree = flatbuffer.parse(equalize(source, only)[0], "it")
+    tree = flatbuffer.parse(equalize(source, only).content, "it")
     halve(tree, layers[0].position)
     found = stretches(source, tree)
     assert ends in found

@@ -105,15 +105,33 @@ def test_transparent_palette_becomes_rgb(tmp_path):
     np.testing.assert_array_equal(sample.inputs["image"][0, 0], (10, 20, 30))
 
 
-def test_orientation_is_not_applied_but_noted(tmp_path):
+def test_orientation_is_applied_only_if_that_is_declared(tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6
-    save(tmp_path / "a.jpg", exif=exif)
+    exif[0x0112] = 6  # turn it by 90 degrees, clockwise
+    save(tmp_path / "a.png", exif=exif)
     save(tmp_path / "b.png")
     samples = open_samples(tmp_path, [COLOUR])
-    message = f"1 images of {tmp_path} carry an EXIF orientation, which is not applied, e.g. a.jpg."
-    assert sum(1 for _ in samples.iterate()) == 2
+    message = (
+        f"1 images of {tmp_path} carry an EXIF orientation, which is not applied, e.g. a.png; "
+        "--preprocess exif=apply turns them."
+    )
+    assert [sample.inputs["image"].shape for sample in samples.iterate()] == [(2, 3, 3)] * 2
     assert samples.issues == (make_issue("data.orientation_ignored", message),)
+    turned = TensorSpec("image", (1, 3, 2, 3), "float32")
+    samples = open_samples(tmp_path, [turned], parse_preprocessing(["exif=apply"], [turned]))
+    first = next(samples.iterate((0,))).inputs["image"]
+    np.testing.assert_array_equal(first, np.rot90(PIXELS, -1))
+    assert samples.issues == ()
+
+
+def test_dropped_transparency_is_noted(tmp_path):
+    save(tmp_path / "a.png", np.dstack([PIXELS, np.full((2, 3), 255, np.uint8)]))
+    save(tmp_path / "b.png", np.dstack([PIXELS, np.full((2, 3), 254, np.uint8)]))
+    samples = open_samples(tmp_path, [COLOUR])
+    for sample in samples.iterate():
+        np.testing.assert_array_equal(sample.inputs["image"], PIXELS)
+    message = f"1 images of {tmp_path} have transparency, which is dropped, e.g. b.png."
+    assert samples.issues == (make_issue("data.transparency_dropped", message),)
 
 
 def test_other_files_are_noted(tmp_path):
@@ -158,7 +176,8 @@ def test_images_do_not_fit_channels_first(tmp_path):
     save(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
     with raises(
         "Input 'image' takes 3x8x8 (channels first), but image a.png is 8x8x3 (channels last). "
-        "Store the samples as x.transpose(0, 3, 1, 2). "
+        "Store the samples as x.transpose(0, 3, 1, 2), or one PyTorch sample as "
+        "x.permute(2, 0, 1). "
         "If the model came from .pt2 or .onnx, convert it again with --layout nhwc: channels last."
     ):
         open_samples(tmp_path, [TensorSpec("image", (1, 3, 8, 8), "float32")])
@@ -186,13 +205,17 @@ def test_a_file_that_is_no_image_is_named(tmp_path):
         open_samples(tmp_path, [COLOUR])
 
 
-def test_deep_pixels_are_refused(tmp_path):
-    save(tmp_path / "a.png", np.zeros((2, 3), np.uint16))
+def test_16_bits_are_kept_and_refused_as_colour(tmp_path):
+    deep = np.array([[0, 1, 256], [40_000, 65_534, 65_535]], np.uint16)
+    save(tmp_path / "a.png", deep)
+    samples = open_samples(tmp_path, [GRAY], parse_preprocessing(["scale=1/65535"], [GRAY]))
+    found = next(samples.iterate()).inputs["image"][:, :, 0]
+    np.testing.assert_array_equal(found, deep.astype(np.float32) * np.float32(1 / 65535))
     with raises(
         "Image a.png has pixel mode 'I;16', not 8 bits per channel. "
         "Convert it to 8 bits, or give the samples as an .npy file."
     ):
-        open_samples(tmp_path, [GRAY])
+        open_samples(tmp_path, [COLOUR])
 
 
 @pytest.mark.parametrize(
@@ -200,7 +223,8 @@ def test_deep_pixels_are_refused(tmp_path):
     [
         (
             [],
-            "{0} holds no images. Looked for .bmp, .jpeg, .jpg, .pgm, .png, .ppm, .webp files.",
+            "{0} holds no images, .npy or .wav files. Looked for .bmp, .jpeg, .jpg, .pgm, .png, "
+            ".ppm, .webp, .npy, .wav files.",
         ),
         (
             ["a.png", "cat/a.png"],

@@ -34,6 +34,16 @@ def opened(data: Any, labels: Path, spec: TensorSpec = INPUT, text: str = "resiz
     return open_samples(LabelledData(data, labels), [spec], steps)
 
 
+def test_the_same_images_with_labels_are_the_same_samples(images: Path, tmp_path: Path) -> None:
+    steps = parse_preprocessing(["resize=4x8"], [INPUT])
+    plain = open_samples(images, [INPUT], steps).ref
+    labelled = opened(images, write(tmp_path / "coco.json", coco())).ref
+    assert plain.sha256 != labelled.sha256 and plain.samples_sha256 is None
+    assert labelled.has_samples_of(plain) and plain.has_samples_of(labelled)
+    Image.new("RGB", (16, 8), "red").save(images / "a.png")
+    assert not plain.has_samples_of(open_samples(images, [INPUT], steps).ref)
+
+
 def labels_of(data: Any, labels: Path, *how: Any) -> list[Any]:
     samples = opened(data, labels, *how)
     assert samples.has_labels

@@ -133,8 +133,9 @@ SYMMETRIC = InputHints("x", rescaling=(1 / 127.5, -1.0))
             PIXELS,
             InputHints("x"),
             "data.not_normalized",
-            "Input 'x' is fed raw integers from 0 to 255 and the model does not begin by rescaling "
-            "them; declare the preprocessing it was trained with, if there was any.",
+            "Input 'x' is fed raw integers from 0 to 255, and the model does not begin by "
+            "rescaling them. If it was trained with others, declare its preprocessing, such as "
+            "--preprocess scale=1/255.",
         ),
         (
             PIXELS + 0.5,

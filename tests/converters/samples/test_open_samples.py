@@ -103,10 +103,10 @@ def test_digest_depends_on_values_only():
             "Give a dict with one array per input, by name.",
         ),
         (
-            iter([ROWS]),
+            7,
             [VECTOR],
-            "The data has the type list_iterator, which edgeq cannot read more than once. Give a "
-            "path, an array, a dict of arrays, or the function that makes the generator.",
+            "<int> has the type int, which edgeq does not read as data. Give a path, an array, a "
+            "dict of arrays, a list, a data set of a library, or a function that yields samples.",
         ),
     ],
 )
@@ -154,13 +154,15 @@ def test_a_quantized_input_is_fed_as_float():
             np.zeros((2, 3, 4, 5)),
             IMAGE,
             "Input 'image' takes 4x5x3 (channels last), but sample 0 of <arrays> is 3x4x5 "
-            "(channels first). Store the samples as x.transpose(0, 2, 3, 1).",
+            "(channels first). Store the samples as x.transpose(0, 2, 3, 1), or one PyTorch "
+            "sample as x.permute(1, 2, 0).",
         ),
         (
             np.zeros((2, 4, 5, 3)),
             TensorSpec("image", (1, 3, 4, 5), "float32"),
             "Input 'image' takes 3x4x5 (channels first), but sample 0 of <arrays> is 4x5x3 "
-            "(channels last). Store the samples as x.transpose(0, 3, 1, 2). "
+            "(channels last). Store the samples as x.transpose(0, 3, 1, 2), or one PyTorch "
+            "sample as x.permute(2, 0, 1). "
             "If the model came from .pt2 or .onnx, convert it again with --layout nhwc: channels "
             "last.",
         ),
@@ -325,7 +327,10 @@ def test_npy_cannot_feed_two_inputs(tmp_path):
 
 # ---------------------------------------------------------------- names of sources
 
-KNOWN = "Known: .npz, .npy and .csv files, a folder of images, package.module:function."
+KNOWN = (
+    "Known: .npz, .npy and .csv files, a folder of images, .npy or .wav files, "
+    "package.module:function."
+)
 
 
 def test_missing_and_unknown_files_list_what_is_known(tmp_path):

@@ -111,7 +111,7 @@ def test_presets_compute_what_the_family_was_trained_with(preset, expected):
     np.testing.assert_allclose(result[0, 0], expected, rtol=1e-5)
 
 
-KEYS = "resize, letterbox, pad, channels, scale, offset, mean, std"
+KEYS = "resize, letterbox, pad, channels, exif, scale, offset, mean, std, sound"
 ALL_PRESETS = ", ".join(PRESETS)
 
 

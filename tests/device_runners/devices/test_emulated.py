@@ -250,7 +250,7 @@ def test_it_starts_again_after_it_was_stopped(board: str) -> None:
     made = VirtualBoard.of("arm64")
     stop("arm64")
     assert made.port is None
-    (found,) = inventory.check([board])
+    (found,) = inventory.check_devices([board])
     assert found.facts is not None
     assert made.port == start(made)
 

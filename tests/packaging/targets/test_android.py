@@ -657,8 +657,12 @@ def test_kotlin_compiles_and_runs(
     needs("kotlinc")
     (source,) = (desktop.folder / "module/src/main/kotlin").rglob("*.kt")
     main, identifier = tmp_path / "Main.kt", mobilenet.contract.outputs[0].identifier
+    readme = (desktop.folder / "README.md").read_text()
+    (shown,) = re.findall(r"```kotlin\n(FmnistMobilenetModel\(context.*?)```", readme, re.S)
     main.write_text(
         "package edgeq.fmnist_mobilenet\n"
+        "import android.content.Context\nimport android.graphics.Bitmap\n"
+        f"fun shown(context: Context, bitmap: Bitmap) {{\n{shown}}}\n"
         "fun main() = FmnistMobilenetKotlinModel(android.content.Context(), threads = 3).use {\n"
         f"    println(it.run(FloatArray(784)).{naming.camel(identifier)}.size)\n}}\n"
     )

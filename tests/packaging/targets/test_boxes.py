@@ -16,6 +16,7 @@ import pytest
 
 from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.errors import DataError, UsageError
+from edgeq.fit.arena import ArenaMeasurement
 from edgeq.metrics.decoding import find_decoder
 from edgeq.packaging.assembly.tools import LOCAL_TOOLS
 from edgeq.packaging.contract.contract import make_contract
@@ -27,7 +28,6 @@ from edgeq.packaging.targets.android import make_files as make_android
 from edgeq.packaging.targets.c import writing
 from edgeq.packaging.targets.ios import make_files as make_swift
 from edgeq.packaging.targets.python import make_files as make_python
-from edgeq.packaging.targets.tools import ArenaMeasurement
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.joined_outputs import set_joins
 from edgeq.tflite.model_file import read_model
@@ -209,7 +209,7 @@ def test_python(inputs: PackageInputs, tmp_path: Path) -> None:
 
 
 def c_program(inputs: PackageInputs, folder: Path, patch: pytest.MonkeyPatch) -> tuple[int, str]:
-    measured = ArenaMeasurement("0.dev1", (), 4640, 3984)
+    measured = ArenaMeasurement("0.dev1", (), 4640, 3984, 1440)
     patch.setattr(writing, "measure", lambda inputs, tools: measured)
     return run_program(build(unpack(writing.make_files(inputs, LOCAL_TOOLS), folder)))
 

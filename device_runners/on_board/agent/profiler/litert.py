@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import importlib.util
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,6 +127,8 @@ def private_library() -> Iterator[tuple[Path, str]]:
     Raises:
         JobError: it is not installed, or too old.
     """
+    if sys.platform in ("darwin", "win32"):
+        raise JobError("no_linux", f"edgeq times operators on Linux only, not on {sys.platform}")
     found = importlib.util.find_spec("ai_edge_litert")
     if found is None or not found.submodule_search_locations:
         raise JobError("runtime_missing", "ai-edge-litert is not installed")

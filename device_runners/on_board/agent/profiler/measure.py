@@ -84,7 +84,7 @@ def cache_bytes() -> int | None:
     sizes = []
     for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
         with contextlib.suppress(OSError, ValueError):
-            sizes.append(int(path.read_text().strip().rstrip("K")) << 10)
+            sizes.append(int(path.read_text("utf-8").strip().rstrip("K")) << 10)
     return max(sizes, default=None)
 
 
@@ -126,6 +126,6 @@ def profile(path: str, result: str, threads: str, runs: str) -> None:
             found["runtime"] = {"name": "ai-edge-litert", "version": release}
     except JobError as error:
         found = {"error": error.plain()}
-    Path(result).write_text(json.dumps(found), "utf-8")
+    Path(result).write_bytes(json.dumps(found).encode())
     sys.stdout.flush()
     os._exit(0)  # tearing the runtime down may crash

@@ -83,7 +83,7 @@ def _run(command: list[str], folder: Path) -> str:
     environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     try:
         done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True,
+            command, cwd=folder, env=environment, capture_output=True, encoding="utf-8",
             errors="replace", timeout=_SECONDS, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:

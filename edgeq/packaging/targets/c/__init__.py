@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from edgeq.fit.operators import require_supported
 from edgeq.packaging.contract.values import Files
-from edgeq.packaging.targets.c.operators import require_supported
+from edgeq.packaging.targets.c.forms import FORMS
 from edgeq.packaging.targets.c.reading import find_models
 from edgeq.packaging.targets.c.writing import make_files
 from edgeq.packaging.targets.target import APACHE, Target, library
@@ -30,5 +31,6 @@ TARGET = Target(
     check_model=require_supported,
     takes_metadata=False,  # a microcontroller has no reader for it, and no flash to waste
     runs_model=True,
+    forms=tuple(FORMS),
     unversioned_runtime="TensorFlow Lite for Microcontrollers",
 )

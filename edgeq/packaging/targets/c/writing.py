@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 
 from edgeq.errors import PackageError
+from edgeq.fit import operators
+from edgeq.fit.arena import ArenaMeasurement, arena_with_margin
 from edgeq.packaging.contract.image_inputs import has_images
 from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.golden import vectors as golden
-from edgeq.packaging.targets.c import literals, operators
+from edgeq.packaging.targets.c import literals
 from edgeq.packaging.targets.c.boxes import describe_boxes
+from edgeq.packaging.targets.c.forms import FORMS, slug
 from edgeq.packaging.targets.c.tensors import describe_input, describe_output
 from edgeq.packaging.targets.target import templates
-from edgeq.packaging.targets.tools import ArenaMeasurement, Tools
+from edgeq.packaging.targets.tools import Tools
 from edgeq.tflite.operators import having
 
 # No board that runs such models has more flash; the source text is six times as long.
@@ -28,7 +31,6 @@ _TAKEN = {"std", "tflite", "linux", "unix", "i386", "mips", "sparc", "errno", "s
 
 _WITH_STATE = having("stateful")
 
-_KIBIBYTE = 1024
 # No header of a system or of an application is called so, and no two packages have one together:
 # time.h would hide the system's, and x_model.h could be that of x or of x_model.
 _STEM = "edgeq_{}"
@@ -62,9 +64,10 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
     environment = templates("edgeq.packaging.targets.c")
     names = _describe(inputs, measured)
     chosen = {**_TEMPLATES, **({"boxes.h": "{}_boxes.h"} if names["boxes"] else {})}
+    places = {name: f"src/{path.format(names['stem'])}" for name, path in chosen.items()}
     return {
-        f"src/{path.format(names['stem'])}": environment.get_template(name).render(names).encode()
-        for name, path in chosen.items()
+        path: environment.get_template(name).render(names).encode()
+        for name, path in {**places, **FORMS[inputs.form or "cmake"]}.items()
     }
 
 
@@ -97,14 +100,6 @@ def measure(inputs: PackageInputs, tools: Tools) -> ArenaMeasurement:
     return measured
 
 
-def arena_with_margin(least: int) -> int:
-    """An eighth more than measured, at least 1 KiB more, in whole KiB.
-
-    Optimised kernels (CMSIS-NN, ESP-NN) need scratch memory that the measured ones do not.
-    """
-    return -(-(least + max(least // 8, _KIBIBYTE)) // _KIBIBYTE) * _KIBIBYTE
-
-
 def namespace(name: str) -> str:
     """The C++ namespace inside `edgeq` for a package."""
     return f"{name}_model" if name in _TAKEN else name
@@ -118,6 +113,8 @@ def _describe(given: PackageInputs, measured: ArenaMeasurement) -> dict[str, Any
         "name": contract.name,
         "guard": f"EDGEQ_{contract.name.upper()}",
         "stem": _STEM.format(contract.name),
+        "slug": slug(contract.name),
+        "form": given.form,
         "namespace": namespace(contract.name),
         "version": contract.version,
         "license": " ".join((given.license or "").split()),
@@ -137,6 +134,7 @@ def _describe(given: PackageInputs, measured: ArenaMeasurement) -> dict[str, Any
         "arena_bytes": arena_with_margin(measured.arena_bytes),
         "arena_measured": measured.arena_bytes,
         "arena_recorded": measured.recorded_bytes,
+        "arena_persistent": measured.persistent_bytes,
         "runtime": measured.version,
         "inputs": [
             describe_input(place, item, vectors) for place, item in enumerate(contract.inputs)

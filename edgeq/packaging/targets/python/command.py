@@ -160,7 +160,7 @@ def watch(runner: Runner, folder: Path, top: int) -> None:
                 print(printable(said), file=sys.stderr)
                 found = {"error": str(error)}
             fresh = path.with_name(f"{path.name}.json.new")
-            fresh.write_text(json.dumps(found, allow_nan=False) + "\n", encoding="utf-8")
+            fresh.write_bytes(json.dumps(found, allow_nan=False).encode() + b"\n")
             fresh.replace(target)
         time.sleep(0.5)
 

@@ -20,6 +20,9 @@ from edgeq.children.other_python import OtherPython
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import MissingExtraError, PackageError, SourceError
+from edgeq.fit import operators
+from edgeq.fit import tflite_micro as micro
+from edgeq.fit.arena import ArenaMeasurement, arena_with_margin
 from edgeq.packaging.assembly.tools import LOCAL_TOOLS
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.contract import make_contract
@@ -34,9 +37,7 @@ from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.vectors import prepare
 from edgeq.packaging.targets import find_target
-from edgeq.packaging.targets.c import literals, operators, writing
-from edgeq.packaging.targets.c import tflite_micro as micro
-from edgeq.packaging.targets.tools import ArenaMeasurement
+from edgeq.packaging.targets.c import literals, writing
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.tflite.model_file import ModelFile, parse_model, read_model
 from edgeq.values import FileRef, TensorSpec
@@ -95,7 +96,7 @@ def files(
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> ArenaMeasurement:
     """Tests of what is written around a model need no run of it."""
-    measured = ArenaMeasurement("0.dev1", (), 4640, 3984)
+    measured = ArenaMeasurement("0.dev1", (), 4640, 3984, 1440)
     monkeypatch.setattr(writing, "measure", lambda inputs, tools: measured)
     return measured
 
@@ -311,6 +312,17 @@ def test_outputs_are_held_to_the_tolerance_wherever_they_differ(tmp_path: Path) 
         assert not passes(steps=steps), steps
 
 
+def write_codes(folder: Path) -> None:
+    """What the resolver of `tflm_linked` includes."""
+    codes = {name: code for code, name in flatbuffer.operator_names().items()}
+    lines = (
+        f"METHOD({method}, {codes[name]})\n"
+        for name, method in operators.METHODS.items()
+        if name in codes
+    )
+    (folder / "codes.inc").write_text("".join(lines))
+
+
 INSIDE = """
 import ctypes, os, sys
 sys.setdlopenflags(os.RTLD_NOW | os.RTLD_GLOBAL)
@@ -338,13 +350,7 @@ def test_it_runs_in_the_real_runtime(
     """Linked with the runtime inside the Python package, which it is loaded into."""
     if tflite_micro.version != RELEASE:
         pytest.skip(f"The declarations in {LINKED.name} are those of tflite-micro {RELEASE}")
-    codes = {name: code for code, name in flatbuffer.operator_names().items()}
-    lines = (
-        f"METHOD({method}, {codes[name]})\n"
-        for name, method in operators.METHODS.items()
-        if name in codes
-    )
-    (tmp_path / "codes.inc").write_text("".join(lines))
+    write_codes(tmp_path)
     folder = unpack(files, tmp_path)
     test = folder / "edgeq_fmnist_golden_test.cc"
     text = test.read_text()
@@ -810,8 +816,8 @@ def test_the_methods_are_the_resolvers() -> None:
 
 
 def test_margin_is_an_eighth_and_at_least_1_kib() -> None:
-    assert writing.arena_with_margin(4640) == 6 * 1024
-    assert writing.arena_with_margin(103_680) == 114 * 1024
+    assert arena_with_margin(4640) == 6 * 1024
+    assert arena_with_margin(103_680) == 114 * 1024
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,7 @@ int edgeq::{{ namespace }}::GoldenTest() {
   return failed;
 }
 
-#ifndef EDGEQ_NO_MAIN
+// These bring their own main().
+#if !defined(EDGEQ_NO_MAIN) && !defined(ARDUINO) && !defined(ESP_PLATFORM) && !defined(__ZEPHYR__)
 int main() { return edgeq::{{ namespace }}::GoldenTest() == 0 ? 0 : 1; }
 #endif

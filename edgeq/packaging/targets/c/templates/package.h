@@ -23,6 +23,39 @@
 #endif
 #endif
 
+// The same in the headers of all packages.
+#ifndef EDGEQ_SHARED_ARENA_H_
+#define EDGEQ_SHARED_ARENA_H_
+namespace edgeq {
+namespace internal {
+
+constexpr std::size_t Larger(std::size_t one, std::size_t other) { return one > other ? one : other; }
+
+template <typename... Arenas>
+struct Shared {
+  static constexpr std::size_t kPersistent = 0;
+  static constexpr std::size_t kRest = 0;
+};
+
+template <typename First, typename... Others>
+struct Shared<First, Others...> {
+  static constexpr std::size_t kPersistent = First::kPersistent + Shared<Others...>::kPersistent;
+  static constexpr std::size_t kRest =
+      Larger(First::kBytes - First::kPersistent, Shared<Others...>::kRest);
+};
+
+}  // namespace internal
+
+// An arena for interpreters that share one tflite::MicroAllocator and never run at the same time:
+// what stays of each, and the largest of the rest. Arenas are the structs `Arena` of the packages.
+template <typename... Arenas>
+constexpr std::size_t SharedArenaBytes() {
+  return internal::Shared<Arenas...>::kPersistent + internal::Shared<Arenas...>::kRest;
+}
+
+}  // namespace edgeq
+#endif  // EDGEQ_SHARED_ARENA_H_
+
 namespace edgeq {
 namespace {{ namespace }} {
 
@@ -37,6 +70,15 @@ constexpr std::size_t kArenaBytesMeasured = {{ arena_measured }};
 // An eighth more, at least 1 KiB, in whole KiB: optimised kernels need additional scratch memory.
 // Print MicroInterpreter::arena_used_bytes() on the board before making it smaller.
 constexpr std::size_t kArenaBytes = {{ arena_bytes }};
+
+// The part of it that stays allocated as long as the interpreter exists.
+constexpr std::size_t kArenaBytesPersistent = {{ arena_persistent }};
+
+// For edgeq::SharedArenaBytes.
+struct Arena {
+  static constexpr std::size_t kBytes = kArenaBytes;
+  static constexpr std::size_t kPersistent = kArenaBytesPersistent;
+};
 
 // For MicroMutableOpResolver<kOperatorCount>.
 constexpr unsigned int kOperatorCount = {{ methods | length }};

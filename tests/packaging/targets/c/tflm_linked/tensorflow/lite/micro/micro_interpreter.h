@@ -25,8 +25,17 @@ namespace micro {
 class MicroResourceVariables;
 class MicroProfilerInterface;
 
+enum class MemoryPlannerType;
+
+class MicroAllocator {
+ public:
+  static MicroAllocator* Create(std::uint8_t* arena, std::size_t size, MemoryPlannerType);
+};
+
 class MicroInterpreter {
  public:
+  MicroInterpreter(const Model*, const MicroOpResolver&, MicroAllocator*, MicroResourceVariables*,
+                   MicroProfilerInterface*);
   MicroInterpreter(const Model*, const MicroOpResolver&, std::uint8_t* arena, std::size_t size,
                    MicroResourceVariables*, MicroProfilerInterface*, bool);
   MicroInterpreter(const Model* model, const MicroOpResolver& resolver, std::uint8_t* arena,

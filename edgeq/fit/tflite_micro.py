@@ -18,7 +18,7 @@ from edgeq.children.child import Child
 from edgeq.children.other_python import OtherPython, find_python
 from edgeq.errors import MissingExtraError, PackageError
 from edgeq.files import npy, scratch
-from edgeq.packaging.targets.tools import ArenaMeasurement
+from edgeq.fit.arena import ArenaMeasurement
 
 VARIABLE = "EDGEQ_TFLITE_MICRO_PYTHON"
 PACKAGE = "tflite-micro"
@@ -53,7 +53,7 @@ def find() -> OtherPython:
 def _missing(message: str) -> MissingExtraError:
     return MissingExtraError(
         message,
-        hint="Install it with: pip install 'edgeq[micro]'; or, in a separate environment: "
+        hint='Install it with: pip install "edgeq[micro]"; or, in a separate environment: '
         f"python -m venv ~/micro && ~/micro/bin/pip install {PACKAGE} && "
         f"export {VARIABLE}=~/micro/bin/python. It has wheels for Linux on x86-64 only.",
     )
@@ -99,15 +99,17 @@ def run(
             "outputs": "outputs.npz",
             "reply": "reply.json",
         }
-        (folder / "job.json").write_text(json.dumps(job))
+        (folder / "job.json").write_bytes(json.dumps(job).encode())
         _run(runtime, folder, shown_as, time_limit_s)
-        reply = json.loads((folder / "reply.json").read_text())
+        reply = json.loads((folder / "reply.json").read_text("utf-8"))
         found = npy.load_all(folder / "outputs.npz")
         outputs = tuple(
             tuple(found[f"{number}/{index}"] for index in range(output_count))
             for number in range(len(samples))
         )
-    return ArenaMeasurement(runtime.version, outputs, reply["least"], reply["recorded"])
+    return ArenaMeasurement(
+        runtime.version, outputs, reply["least"], reply["recorded"], reply["persistent"]
+    )
 
 
 def _run(runtime: OtherPython, folder: Path, shown_as: str, time_limit_s: float) -> None:
@@ -127,7 +129,7 @@ def _run(runtime: OtherPython, folder: Path, shown_as: str, time_limit_s: float)
         log = child.log(_LOG_BYTES)
         lines = [line.strip() for line in log.splitlines() if line.strip()]
         output = lines[0][:300] if lines else "without a message"
-        how = f"{child.ending} on" if status < 0 else "does not run"
+        how = f"{child.ending} on" if child.crash else "does not run"
         message = f"tflite-micro {runtime.version} {how} {shown_as}: {output}"
         raise PackageError(
             f"{message.rstrip('.')}.",

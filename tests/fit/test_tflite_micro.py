@@ -11,7 +11,7 @@ import pytest
 
 from edgeq.children.other_python import OtherPython
 from edgeq.errors import MissingExtraError, PackageError
-from edgeq.packaging.targets.c import tflite_micro as micro
+from edgeq.fit import tflite_micro as micro
 from edgeq.tflite import flatbuffer
 from tests.tiny_models import (
     Operator,
@@ -118,7 +118,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_without_it_the_hint_is_how_to_install_it(without: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingExtraError) as caught:
         micro.run(add_one(), [[ONE]], 1, shown_as="add.tflite")
-    assert "pip install 'edgeq[micro]'" in str(caught.value)
+    assert 'pip install "edgeq[micro]"' in str(caught.value)
     assert micro.VARIABLE in str(caught.value)
 
 

@@ -40,8 +40,8 @@ def infer(interpreter: Any, sample: list[Any], output_count: int) -> list[Any]:
     return [interpreter.get_output(index) for index in range(output_count)]
 
 
-def recorded_bytes(interpreter: Any) -> int:
-    """Bytes that the interpreter reports as allocated; it only prints them, from C."""
+def recorded_bytes(interpreter: Any) -> tuple[int, int]:
+    """Bytes that the interpreter reports as allocated, and those that stay; it prints them in C."""
     kept = os.dup(2)
     with tempfile.TemporaryFile() as capture:
         os.dup2(capture.fileno(), 2)
@@ -52,10 +52,10 @@ def recorded_bytes(interpreter: Any) -> int:
             os.close(kept)
         capture.seek(0)
         text = capture.read().decode(errors="replace")
-    found = re.search(r"Arena allocation total (\d+) bytes", text)
-    if found is None:
+    found = {part: int(size) for part, size in re.findall(r"Arena allocation (\w+) (\d+)", text)}
+    if not {"total", "tail"} <= set(found):
         raise RuntimeError(f"This tflite-micro does not report its use of the arena: {text[:200]}")
-    return int(found.group(1))
+    return found["total"], found["tail"]
 
 
 def least_arena(least: int, works: Callable[[int], bool], most: int) -> int:
@@ -93,7 +93,7 @@ def survives(action: Callable[[], bool]) -> bool:
 def main() -> int:
     """Do the job."""
     confine_as_planned()
-    job = json.loads(Path(sys.argv[1]).read_text())
+    job = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     content = Path(job["model"]).read_bytes()
     arrays = np.load(job["inputs"], allow_pickle=False)
     count = len(arrays.files) // job["samples"]
@@ -103,7 +103,7 @@ def main() -> int:
     try:
         interpreter = start(content, job["most"])
         found = [infer(interpreter, sample, job["output_count"]) for sample in samples]
-        recorded = recorded_bytes(interpreter)
+        recorded, persistent = recorded_bytes(interpreter)
     except (RuntimeError, ValueError, IndexError) as error:
         print(f"edgeq: {error}", file=sys.stderr)
         return 1
@@ -119,7 +119,8 @@ def main() -> int:
         for index, array in enumerate(outputs)
     }
     np.savez(job["outputs"], **named)
-    Path(job["reply"]).write_text(json.dumps({"recorded": recorded, "least": least}))
+    reply = {"recorded": recorded, "persistent": persistent, "least": least}
+    Path(job["reply"]).write_bytes(json.dumps(reply).encode())
     return 0
 
 

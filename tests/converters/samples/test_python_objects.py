@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeq.converters.samples.generators import open_function
 from edgeq.converters.samples.open_samples import choose, hold_out, open_samples
+from edgeq.converters.samples.references import load_reference
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.values import TensorSpec
@@ -71,17 +71,20 @@ def test_several_inputs_come_by_name():
 def test_representative_dataset_convention_is_understood():
     samples = open_samples(lambda: ([np.zeros((1, 3), np.float32)] for _ in range(2)), [VECTOR])
     assert next(samples.iterate()).inputs["x_in"].shape == (3,)
-    assert [issue.code for issue in samples.issues] == ["data.reshaped"]
+    assert samples.issues == ()
 
 
 def test_first_samples_calibrate_and_the_next_are_held_out():
     samples = open_samples(numbers(10), [VECTOR])
     assert choose(samples, 4, seed=7) == (0, 1, 2, 3)
     assert hold_out(samples, (0, 1, 2, 3), 3) == (4, 5, 6)
+    assert [issue.code for issue in samples.issues] == ["data.cut"]
     assert hold_out(samples, (0, 1, 2, 3), None) == (4, 5, 6, 7, 8, 9)
-    assert choose(samples, 4, seed=7) == (0, 1, 2, 3)
+    # Its end is known now, so that it is chosen from as from a file.
+    assert choose(samples, 4, seed=7) == choose(open_samples(np.zeros((10, 3)), [VECTOR]), 4, 7)
     assert choose(samples, 99, seed=7) == tuple(range(10))
     assert hold_out(samples, range(10), 3) == ()
+    assert samples.issues == ()
 
 
 def test_endless_functions_are_read_only_as_far_as_needed():
@@ -111,8 +114,8 @@ def test_samples_that_change_between_calls_are_told():
     list(samples.iterate())
     name = "test_samples_that_change_between_calls_are_told.<locals>.augmented"
     message = (
-        f"{name} yields other samples each time it is called, so results cannot be reproduced; "
-        "fix its random seed."
+        f"{name} yields other samples each time it is read, so results cannot be reproduced; "
+        "switch off shuffling and augmentation, or fix the random seed."
     )
     assert samples.issues == (make_issue("data.not_repeatable", message),)
 
@@ -137,7 +140,9 @@ def test_module_of_the_current_folder_is_found(module):
         ),
         (
             "def calib():\n    return 3\n",
-            "{0}:calib failed at sample 0: TypeError: 'int' object is not iterable.",
+            "{0}:calib has the type int, which edgeq does not read as data. Give a path, an "
+            "array, a dict of arrays, a list, a data set of a library, or a function that yields "
+            "samples.",
         ),
         (
             "from pathlib import Path\nfrom os.path import join\n\ndef other():\n    pass\n",
@@ -220,6 +225,170 @@ def test_a_module_here_hides_nothing_that_is_installed(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "wsgiref.py").write_text("def samples(): ...\n")
     with pytest.raises(DataError, match=r"Module 'wsgiref' has no function 'samples'\.") as caught:
-        open_function("wsgiref:samples", ())
+        load_reference("wsgiref:samples")
     assert caught.value.hint is not None
     assert caught.value.hint.endswith("which hides your wsgiref.py: rename yours.")
+
+
+# ---------------------------------------------------------------- sequences and streams
+
+
+class Rows:
+    """A map-style data set: `[value, value, value]` for each place, noisy if it augments."""
+
+    def __init__(self, count, noise=0.0):
+        self.count, self.noise, self.read = count, noise, []
+        self._random = np.random.default_rng(0)
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        return np.full(3, index) + self.noise * self._random.random(), index
+
+
+def values(samples, indices=None):
+    return [sample.inputs["x_in"].tolist()[0] for sample in samples.iterate(indices)]
+
+
+def codes(samples):
+    return [issue.code for issue in samples.issues]
+
+
+def test_a_list_is_chosen_from_like_an_array_and_counted():
+    rows = [np.full(3, value) for value in range(1000)]
+    samples = open_samples(rows, [VECTOR])
+    chosen = choose(samples, 8, seed=0)
+    assert chosen == choose(open_samples(np.stack(rows), [VECTOR]), 8, seed=0)
+    assert values(samples, chosen) == list(chosen)
+    assert (samples.ref.kind, samples.ref.source, samples.count) == ("object", "<list>", 1000)
+
+
+def test_only_the_wanted_places_of_a_data_set_are_read():
+    rows = Rows(1000)
+    samples = open_samples(rows, [VECTOR])
+    assert values(samples, (5, 700)) == values(samples, (5, 700)) == [5, 700]
+    assert set(rows.read) == {0, 5, 700}
+    assert codes(samples) == []
+
+
+def test_random_augmentation_is_told_and_does_not_differ_between_passes():
+    samples = open_samples(Rows(100, noise=0.5), [VECTOR])
+    assert values(samples) == values(samples)
+    assert codes(samples) == ["data.not_repeatable"]
+
+
+def test_a_shuffled_source_is_told_and_does_not_differ_between_passes():
+    order = np.random.default_rng(0)
+    samples = open_samples(lambda: (np.full(3, x) for x in order.permutation(50)), [VECTOR])
+    assert choose(samples, 50, seed=0) == tuple(range(50))
+    first = values(samples)
+    assert sorted(first) == list(range(50)) == sorted(set(first))
+    assert values(samples) == first
+    assert codes(samples) == ["data.not_repeatable"]
+
+
+def test_a_source_that_ends_earlier_the_second_time_is_told():
+    lengths = iter((9, 9, 5))  # to open it, to take samples, to compare
+
+    def shrinking():
+        yield from np.zeros((next(lengths), 3))
+
+    samples = open_samples(shrinking, [VECTOR])
+    choose(samples, 9, seed=0)
+    assert codes(samples) == ["data.not_repeatable"]
+
+
+def test_a_generator_is_read_once_and_repeated():
+    read = []
+
+    def numbered():
+        for value in range(6):
+            read.append(value)
+            yield np.full(3, value)
+
+    samples = open_samples(numbered(), [VECTOR])
+    assert samples.ref.source == "<generator>"
+    assert samples.count_up_to(100) == 6
+    assert choose(samples, 4, seed=0) == choose(open_samples(np.zeros((6, 3)), [VECTOR]), 4, 0)
+    assert values(samples) == values(samples) == [0, 1, 2, 3, 4, 5]
+    assert read == [0, 1, 2, 3, 4, 5]
+    assert codes(samples) == []
+
+
+def test_a_function_that_hands_out_one_iterator_is_read_once():
+    rows = iter([np.full(3, value) for value in range(6)])
+    samples = open_samples(lambda: rows, [VECTOR])
+    assert values(samples) == values(samples) == [0, 1, 2, 3, 4, 5]
+    assert codes(samples) == []
+
+
+def test_batches_of_any_length_give_the_samples_in_order():
+    batches = [np.arange(12.0).reshape(4, 3), np.arange(12.0, 21.0).reshape(3, 3)]
+    for data in (batches, iter(batches), lambda: iter(batches), lambda: batches):
+        samples = open_samples(data, [VECTOR])
+        assert values(samples) == [0, 3, 6, 9, 12, 15, 18]
+        assert values(samples, (3, 4)) == [9, 12]
+
+
+def test_an_endless_source_is_cut_and_that_is_said():
+    samples = open_samples(lambda: (np.full(3, value) for value in itertools.count()), [VECTOR])
+    assert choose(samples, 4, seed=0) == (0, 1, 2, 3)
+    name = "test_an_endless_source_is_cut_and_that_is_said.<locals>.<lambda>"
+    message = (
+        f"{name} has more than 4 samples or no end: the first 4 were taken; --samples takes more."
+    )
+    assert samples.issues == (make_issue("data.cut", message),)
+
+
+def test_all_samples_and_all_labels_are_a_pair():
+    samples = open_samples((np.arange(6.0).reshape(2, 3), np.array([4, 5])), [VECTOR])
+    assert [sample.label for sample in samples.iterate()] == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("data = [np.zeros(3)] * 4", 4),
+        ("data = (np.zeros(3) for _ in range(4))", 4),
+        ("def data():\n    return np.zeros((4, 3))", 4),
+        ("def data():\n    return {'x': np.zeros((4, 3)), 'y': np.arange(4)}", 4),
+        ("def data():\n    return [np.zeros((2, 3)), np.zeros((2, 3))]", 4),
+        ("def data():\n    return lambda: (row for row in np.zeros((4, 3)))", 4),
+        ("np.save('rows.npy', np.zeros((4, 3)))\ndef data():\n    return 'rows.npy'", 4),
+    ],
+)
+def test_a_reference_may_name_or_return_data_of_any_kind(module, text, count):
+    name = module(f"import numpy as np\n{text}\n")
+    for _ in range(2):  # opened again by a second command of the same process
+        assert sum(1 for _ in open_samples(f"{name}:data", [VECTOR]).iterate()) == count
+
+
+def test_two_data_sets_are_told_apart_by_the_object():
+    rows, other = [np.zeros(3)] * 4, [np.ones(3)] * 4
+    samples = open_samples(rows, [VECTOR])
+    assert samples.is_same_as(open_samples(rows, [VECTOR]))
+    assert not samples.is_same_as(open_samples(other, [VECTOR]))
+
+
+def test_a_reference_that_makes_a_list_again_is_one_data_set(module):
+    name = module("import numpy as np\ndef data():\n    return [np.zeros(3)]\n")
+    first, second = (open_samples(f"{name}:data", [VECTOR]) for _ in range(2))
+    assert first.is_same_as(second)
+
+
+def test_single_samples_and_batches_are_not_mixed():
+    samples = open_samples([np.zeros(3), np.zeros((2, 3))], [VECTOR])
+    with raises(
+        "Sample 1 of <list> is a batch of 2, but sample 0 is a single sample. "
+        "Yield single samples or batches, not both."
+    ):
+        list(samples.iterate())
+
+
+@pytest.mark.parametrize("data", [[], iter(())])
+def test_nothing_is_no_data(data):
+    name = f"<{type(data).__name__}>"
+    with raises(f"{name} {'holds' if data == [] else 'yields'} no samples."):
+        open_samples(data, [VECTOR])

@@ -9,7 +9,7 @@ from edgeq.errors import PackageError
 from edgeq.tflite import kernels
 from edgeq.tflite.model_file import ModelFile
 from edgeq.tflite.operators import OPERATORS, having
-from edgeq.values import OperatorReport
+from edgeq.values import MicroOperator, OperatorReport
 
 _PARTS = {"2D": "2D", "ND": "Nd"}
 
@@ -56,16 +56,36 @@ def require_supported(model: ModelFile) -> None:
     Raises:
         PackageError: with the name of each, and what to do instead.
     """
-    used = certify(model).operators
-    missing = sorted({op.name for op in used} - set(METHODS))
+    missing = [item for item in list_operators(model) if item.lacks is not None]
     if missing:
-        known = [f"for {name}, {_REMEDIES[name]}" for name in missing if name in _REMEDIES]
-        _refuse(missing, "kernel", known or ["change the layers that make them"])
-    for form, remedy in _OTHER_FORMS.items():
-        missing = sorted({op.name for op in used if form == _form(op) and _lacks(op, form)})
-        if missing:
-            keep_float = " ".join(f"--keep-float type:{name}" for name in missing)
-            _refuse(missing, f"{form.upper()} kernel", [remedy.format(keep_float)])
+        # A kernel that does not exist goes before one that rejects the model's integers.
+        what = min((item.lacks or "" for item in missing), key=_order)
+        _refuse([item for item in missing if item.lacks == what], what)
+
+
+def list_operators(model: ModelFile) -> tuple[MicroOperator, ...]:
+    """The kinds of operators that a model uses, and which kernel each lacks there.
+
+    Raises:
+        SourceError: the file is damaged.
+    """
+    found: dict[tuple[str, int, str, str | None], int] = {}
+    for operator in certify(model).operators:
+        lacks = _lacks(operator)
+        kind = (operator.name, operator.version, operator.precision, lacks)
+        found[kind] = found.get(kind, 0) + 1
+    return tuple(
+        MicroOperator(name, version, precision, count, lacks, lacks and _advise([name], lacks))
+        for (name, version, precision, lacks), count in sorted(found.items(), key=str)
+    )
+
+
+def _lacks(operator: OperatorReport) -> str | None:
+    """The kernel that an operator lacks: "kernel", "INT8 kernel"...; None if none is known."""
+    if operator.name not in METHODS:
+        return "kernel"
+    form = _form(operator)
+    return f"{form.upper()} kernel" if form is not None and _rejects(operator, form) else None
 
 
 def _form(operator: OperatorReport) -> str | None:
@@ -74,7 +94,7 @@ def _form(operator: OperatorReport) -> str | None:
     return "int4" if form == "int8" and operator.weight_dtype == "int4" else form
 
 
-def _lacks(operator: OperatorReport, form: str) -> bool:
+def _rejects(operator: OperatorReport, form: str) -> bool:
     """Whether the operator was measured in this form, and has no right kernel."""
     is_narrow_tensor = form == "int4" and operator.granularity == "tensor"
     name = f"{operator.name}/tensor" if is_narrow_tensor else operator.name
@@ -83,11 +103,24 @@ def _lacks(operator: OperatorReport, form: str) -> bool:
     return kernels.missing(name, form, "micro")
 
 
-def _refuse(missing: Sequence[str], what: str, advice: Sequence[str]) -> None:
-    hint = "; ".join(advice)
-    names = ", ".join(missing[:-1]) + " and " if missing[1:] else ""
+def _order(lacks: str) -> int:
+    return ["kernel", *(f"{form.upper()} kernel" for form in _OTHER_FORMS)].index(lacks)
+
+
+def _refuse(missing: Sequence[MicroOperator], what: str) -> None:
+    listed = list(dict.fromkeys(item.name for item in missing))
+    names = ", ".join(listed[:-1]) + " and " if listed[1:] else ""
+    hint = _advise(listed, what)
     raise PackageError(
         f"TensorFlow Lite for Microcontrollers has no {what} for "
-        f"{names}{missing[-1]}, which the model uses.",
+        f"{names}{listed[-1]}, which the model uses.",
         hint=f"{hint[0].upper()}{hint[1:]}. edgeq inspect lists them.",
     )
+
+
+def _advise(names: Sequence[str], lacks: str) -> str:
+    if lacks == "kernel":
+        known = [f"for {name}, {_REMEDIES[name]}" for name in names if name in _REMEDIES]
+        return "; ".join(known) or "change the layers that make them"
+    keep_float = " ".join(f"--keep-float type:{name}" for name in names)
+    return _OTHER_FORMS[lacks.split(maxsplit=1)[0].lower()].format(keep_float)

@@ -1,0 +1,54 @@
+"""The arithmetic with constants at the beginning of a float model: how it rescales its input.
+
+A SavedModel, a `.pt2` or an `.onnx` file does not name a Rescaling layer; its graph shows it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgeq.tflite import flatbuffer
+from edgeq.tflite.operators import having
+
+_PASSING = having("layout") | having("converts")
+_NAMES = ("ADD", "SUB", "MUL", "DIV")
+
+
+def find_rescaling(tree: Any) -> tuple[float, float] | None:
+    """Scale and offset of a model with one input that begins with `x * scale + offset`.
+
+    Args:
+        tree: a float model.
+
+    Returns:
+        None if it does not; a mean over the channels where they have different constants.
+    """
+    graph = tree.subgraphs[0]
+    if len(flatbuffer.indices(graph.inputs)) != 1:
+        return None
+    (index,) = flatbuffer.indices(graph.inputs)
+    scale, offset, is_found = 1.0, 0.0, False
+    while True:
+        readers = [one for one in graph.operators if index in flatbuffer.indices(one.inputs)]
+        if len(readers) != 1:
+            break
+        name = flatbuffer.operator_name(tree, readers[0])
+        if name in _NAMES:
+            inputs = flatbuffer.indices(readers[0].inputs)
+            other = graph.tensors[inputs[1] if inputs[0] == index else inputs[0]]
+            is_first = inputs[0] == index
+            if not flatbuffer.is_constant(tree, other) or not (is_first or name in ("ADD", "MUL")):
+                break
+            value = float(np.asarray(flatbuffer.constant(tree, other), np.float64).mean())
+            if name in ("MUL", "DIV"):
+                factor = value if name == "MUL" else 1.0 / (value or 1.0)
+                scale, offset = scale * factor, offset * factor
+            else:
+                offset += value if name == "ADD" else -value
+            is_found = True
+        elif name not in _PASSING:
+            break
+        (index,) = flatbuffer.indices(readers[0].outputs)[:1]
+    return (scale, offset) if is_found else None

@@ -1,0 +1,1 @@
+"""edgeq inside other tools of a project: pytest, pre-commit and GitHub Actions."""

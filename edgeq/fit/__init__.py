@@ -1,0 +1,1 @@
+"""`edgeq fit`: whether a model fits a microcontroller, and what an accelerator would run of it."""

@@ -1,0 +1,113 @@
+"""Arm Ethos-U by Vela, and the Edge TPU by its documented list."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edgeq.children.other_python import OtherPython
+from edgeq.cli import cli
+from edgeq.errors import MissingExtraError, SourceError
+from edgeq.fit import edge_tpu, vela
+from edgeq.records.reading import read_record
+from edgeq.tflite.model_file import parse_model, read_model
+from tests.tiny_models import add_one
+
+SMALL = vela.EthosTarget("ethos-u55-128")
+
+
+def rows(folder: Path, pattern: str) -> list[dict[str, str]]:
+    (path,) = folder.glob(pattern)
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("accelerator", ["ethos-u55-128", "ethos-u65-256"])
+def test_figures_are_those_of_velas_own_summary(
+    vela_python: OtherPython, shared: Path, tmp_path: Path, accelerator: str
+) -> None:
+    path = shared / "kws" / "kws_ref_model.tflite"
+    done = subprocess.run(
+        [vela_python.python, "-m", "ethosu.vela", str(path), "--accelerator-config", accelerator,
+         "--output-dir", str(tmp_path)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    (summary,) = rows(tmp_path, "*_summary_*.csv")
+    found = vela.compile_model(read_model(path), vela.EthosTarget(accelerator))
+    assert len(found.figures) > 40
+    assert found.figures == {name: summary[name] for name in found.figures}
+    assert int(found.figures["cycles_total"]) > 10_000
+    assert (found.system_config, found.memory_mode) == (
+        summary["system_config"], summary["memory_mode"],
+    )  # fmt: skip
+    assert f"NPU operators = {found.npu_operators} " in done.stdout
+    assert f"CPU operators = {found.cpu_operators} " in done.stdout
+    assert found.vela == vela_python.version
+
+
+def test_a_float_model_stays_on_the_processor(vela_python: OtherPython, shared: Path) -> None:
+    found = vela.compile_model(read_model(shared / "mlperf_tiny" / "ad01_fp32.tflite"), SMALL)
+    assert found.npu_operators == 0 and found.cpu_operators == len(found.on_cpu) == 10
+    assert found.on_cpu[0].startswith("FullyConnected functional_1/activation/Relu")
+
+
+def test_a_memory_mode_of_the_user(vela_python: OtherPython, shared: Path, tmp_path: Path) -> None:
+    """By the command, with its record."""
+    record = tmp_path / "fit.json"
+    done = CliRunner().invoke(
+        cli,
+        ["fit", str(shared / "mlperf_tiny" / "vww_96_int8.tflite"), "--ethos-u", "ethos-u55-128",
+         "--vela-config", "Arm/vela.ini", "--system-config", "Ethos_U55_High_End_Embedded",
+         "--memory-mode", "Sram_Only", "-o", str(record)],
+        standalone_mode=False,
+    )  # fmt: skip
+    assert done.exception is None
+    fit = read_record(record).value
+    assert fit.ethos_u.memory_mode == "Sram_Only" and fit.boards == () and fit.needs is None
+    assert f"{fit.ethos_u.figures['cycles_total']} (" in done.stdout
+
+
+def test_vela_refuses_in_its_own_words(vela_python: OtherPython, shared: Path) -> None:
+    file = read_model(shared / "kws" / "kws_ref_model.tflite")
+    nonsense = vela.EthosTarget(
+        "ethos-u55-128", "Ethos_U55_High_End_Embedded", "Nonsense", "Arm/vela.ini"
+    )
+    with pytest.raises(SourceError, match=r"Vela .* does not compile .*kws_ref_model.*Nonsense"):
+        vela.compile_model(file, nonsense)
+
+
+def test_without_vela_the_hint_is_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(vela.VARIABLE, "/nowhere/python")
+    with pytest.raises(MissingExtraError, match="EDGEQ_VELA_PYTHON=/nowhere/python") as caught:
+        vela.compile_model(parse_model(add_one(), "m"), SMALL)
+    assert 'pip install "edgeq[vela]"' in str(caught.value.hint)
+
+
+# ---------------------------------------------------------------- the Edge TPU
+
+
+def test_an_int8_model_is_mapped(shared: Path) -> None:
+    found = edge_tpu.predict(read_model(shared / "mlperf_tiny" / "vww_96_int8.tflite"))
+    assert found.mapped_percent == 100
+    assert [source.title for source in found.sources] == [
+        source.title for source in edge_tpu.sources()
+    ]
+
+
+def test_a_float_model_is_not(shared: Path) -> None:
+    found = edge_tpu.predict(read_model(shared / "mlperf_tiny" / "ad01_fp32.tflite"))
+    assert found.mapped_percent == 0
+    assert {item.reason for item in found.operators} == {"a float32 tensor"}
+
+
+def test_what_follows_an_operator_of_the_processor_stays_there(shared: Path) -> None:
+    """The fused LSTM has 16-bit tensors; only one part of a model is mapped."""
+    found = edge_tpu.predict(read_model(shared / "mnist_lstm" / "trained_lstm_int8.tflite"))
+    places = [item.place for item in found.operators]
+    assert "cpu" in places
+    first = places.index("cpu")
+    assert set(places[first:]) == {"cpu"} or places[:first] == []
