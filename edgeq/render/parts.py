@@ -33,7 +33,7 @@ def render(*parts: RenderableType) -> str:
     console = Console(
         width=width, force_terminal=True, color_system="standard", highlight=False,
         markup=False, emoji=False,  # names can look like both
-        force_jupyter=False,  # there, rich would also display something by itself
+        force_jupyter=False,  # there, rich would also display something alone
         legacy_windows=False,  # the same text in every console
     )  # fmt: skip
     with console.capture() as capture:
