@@ -151,6 +151,7 @@ def bench(
     python: PathLike | None = None,
     options: BenchOptions | None = None,
     data: Any = None,
+    preprocess: Sequence[str] | None = None,
     on_progress: OnProgress = quiet,
     **settings: Any,
 ) -> BenchResult:
@@ -161,6 +162,7 @@ def bench(
         device: see `device_runners/devices/kinds.py`.
         python: interpreter that runs the agent, this one by default.
         data: one real sample to feed instead of random values.
+        preprocess: of `data`; None uses the texts in each file.
         settings: fields of `BenchOptions`, e.g. `threads=4`.
 
     Raises:
@@ -172,7 +174,12 @@ def bench(
     target = resolve_device(device, python=None if python is None else Path(python))
     chosen = replace(options or BenchOptions(), **settings)
     data = read_once(data)
-    inputs = None if data is None else {str(path): _first_inputs(path, data) for path in paths}
+    if data is None and preprocess:
+        raise UsageError("--preprocess has no effect without --data.", hint="Leave it out.")
+    texts = None if preprocess is None else _as_list(preprocess)
+    inputs = None
+    if data is not None:
+        inputs = {str(path): _first_inputs(path, data, texts) for path in paths}
     from edgeq.device_runners.measuring import bench as measuring
 
     return measuring.bench(
@@ -350,10 +357,12 @@ def _labelled(data: Any, test_data: Any, labels: PathLike | None) -> dict[str, A
     return {"data": None if data is None else _with_labels(data, labels), "test_data": None}
 
 
-def _first_inputs(path: Path, data: Any) -> dict[str, NDArray[Any]]:
+def _first_inputs(
+    path: Path, data: Any, preprocess: Sequence[str] | None
+) -> dict[str, NDArray[Any]]:
     """The first sample of a data set as the exact input tensors of a model."""
     interface = read_interface(path)
-    texts = read_preprocessing(path)
+    texts = read_preprocessing(path) if preprocess is None else preprocess
     opened = open_samples(data, interface.inputs, parse_preprocessing(texts, interface.inputs))
     sample = next(opened.iterate([0]))
     return {

@@ -54,7 +54,9 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     # ---- eval and compare: how models were fed and compared
     "eval.fed_differently": IssueKind("warning", "models were fed different preprocessing"),
     "compare.baseline_quantized": IssueKind("warning", "the baseline is itself quantized"),
-    "compare.fed_otherwise": IssueKind("warning", "fed differently than the candidate declares"),
+    "compare.fed_otherwise": IssueKind(
+        "warning", "fed differently than the candidate was calibrated"
+    ),
     "compare.other_layers": IssueKind("warning", "the two models' layers differ"),
     "compare.batches_differ": IssueKind("warning", "the two models' batch sizes differ"),
     # ---- bench: the measurement and the machine under it

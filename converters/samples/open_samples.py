@@ -7,8 +7,10 @@ for sample in samples.iterate(choose(samples, 200, seed=0)): ...
 from __future__ import annotations
 
 import heapq
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Any
@@ -21,6 +23,7 @@ from edgeq.converters.samples.open_source import SourceLike, open_source
 from edgeq.converters.samples.preprocessing import (
     apply,
     find_preprocessing,
+    format_preprocessing,
     parse_preprocessing,
 )
 from edgeq.converters.samples.references import is_function_reference
@@ -160,7 +163,7 @@ class Samples:
         declared = find_preprocessing(self._preprocessing, spec.name)
         array = raw if declared is None else apply(declared, raw, row.where)
         is_pixels = raw.dtype == np.uint8 and raw.ndim in (2, 3)
-        fitted = fit(array, spec, row.where, is_pixels)
+        fitted = fit(array, spec, row.where, partial(self._declare, spec) if is_pixels else None)
         if fitted.shape != array.shape and self._source.kind not in ("images", "sounds"):
             self._reshaped.setdefault(
                 spec.name,
@@ -168,6 +171,14 @@ class Samples:
                 f"{show_shape(fitted.shape)}, which has the same elements in the same order.",
             )
         return fitted
+
+    def _declare(self, spec: TensorSpec, parts: str) -> str:
+        """All options with further parts for an input: typed ones replace those of the file."""
+        texts = {entry.input: format_preprocessing(entry) for entry in self._preprocessing}
+        name = next((name for name in texts if name in (None, spec.name)), spec.name)
+        prefix = f"{spec.name}:" if len(self._inputs) > 1 else ""
+        texts[name] = f"{texts[name]},{parts}" if name in texts else f"{prefix}{parts}"
+        return " ".join(f"--preprocess {shlex.quote(text)}" for text in texts.values())
 
 
 def open_samples(
