@@ -9,7 +9,8 @@ Each function imports what it alone needs: a conversion starts a tenth of a seco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,7 @@ def bench(
     Raises:
         DeviceError: a model cannot be run there.
     """
-    paths = [Path(model) for model in _as_list(models)]
+    paths = _paths(models, 'Convert it first: edgeq.convert(model, "model.tflite", ...).')
     if not paths:
         raise UsageError("There is no model to measure.")
     target = resolve_device(device, python=None if python is None else Path(python))
@@ -228,7 +229,7 @@ def evaluate(
     from edgeq.comparison.evaluate import evaluate_models
 
     return evaluate_models(
-        [Path(model) for model in _as_list(models)],
+        _paths(models),
         _with_labels(data, labels),
         metrics=_as_list(metrics),
         preprocess=texts,
@@ -275,11 +276,12 @@ def compare(
     Raises:
         EdgeqError: one of its kinds.
     """
+    first, second = _paths([baseline, candidate])
     from edgeq.comparison.compare import compare_pair
 
     return compare_pair(
-        Path(baseline),
-        Path(candidate),
+        first,
+        second,
         _with_labels(data, labels),
         metrics=_as_list(metrics),
         preprocess=None if preprocess is None else _as_list(preprocess),
@@ -324,11 +326,12 @@ def debug(
         DataError: two different models, or samples that do not fit.
         EdgeqError: another of its kinds.
     """
+    first, second = _paths([baseline, candidate])
     from edgeq.debugging.debugger import debug_pair
 
     return debug_pair(
-        Path(baseline),
-        Path(candidate),
+        first,
+        second,
         _with_labels(data, labels),
         metrics=_as_list(metrics),
         decode=decode,
@@ -338,6 +341,22 @@ def debug(
         try_remedies=try_remedies,
         on_progress=on_progress,
     )
+
+
+def _paths(models: Any, hint: str = 'Save it first: model.save("model.keras").') -> list[Path]:
+    """Return the paths of one or several models.
+
+    Raises:
+        UsageError: a model is an object, which `convert` and `tune` alone take.
+    """
+    one = isinstance(models, (str, os.PathLike)) or not isinstance(models, Iterable)
+    several = [models] if one else list(models)
+    for model in several:
+        if not isinstance(model, (str, os.PathLike)):
+            raise UsageError(
+                f"A path is needed, not an object of type {type(model).__name__}.", hint=hint
+            )
+    return [Path(model) for model in several]
 
 
 def _as_list(given: Any) -> list[Any]:

@@ -34,10 +34,11 @@ from edgeq.converters.samples.input_shapes import Array, image_shape, quote
 from edgeq.converters.samples.preprocessing import find_letterbox
 from edgeq.converters.samples.relabelled import Labels, Relabelled
 from edgeq.converters.samples.sources import Source, plain_label, require_labels
-from edgeq.errors import DataError, UsageError
+from edgeq.errors import DataError, UsageError, nearest_path
 from edgeq.files.reading import read_file
 from edgeq.issues import make_issue
 from edgeq.values import Preprocessing, TensorSpec
+from edgeq.wording import list_some
 
 _MOST_BYTES = 1_000_000_000
 _MOST_BOXES = 10_000
@@ -83,7 +84,7 @@ def relabel(
     path, name = Path(labels), str(labels)
     size = next((how.resize for how in preprocessing if how.pad is not None), None)
     if not path.exists():
-        raise DataError(f"There is no file or folder {name}.", hint=_KNOWN)
+        raise DataError(f"There is no file or folder {name}.", hint=f"{nearest_path(path)}{_KNOWN}")
     suffix = path.suffix.lower()
     if not path.is_dir() and suffix not in (".npy", ".json", ".csv"):
         raise DataError(f"{name} is not a kind of labels that edgeq reads.", hint=_KNOWN)
@@ -155,7 +156,7 @@ def _read_coco(path: Path, name: str, source: FolderSource, size: tuple[int, int
             "annotations (image_id, category_id, bbox).",
         ) from error
     names = tuple(categories[kind] for kind in classes)
-    shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+    shown = list_some(names)
     order = f"The categories of {name} became classes 0 to {len(names) - 1} by their ids: {shown}."
     return Labels(
         _pad([boxes[file] for file in _match([*boxes], source, name)], name),

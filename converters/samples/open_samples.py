@@ -32,6 +32,7 @@ from edgeq.errors import DataError
 from edgeq.escaping import printable
 from edgeq.issues import make_issue
 from edgeq.values import DataRef, Issue, Preprocessing, TensorSpec
+from edgeq.wording import list_some
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +108,7 @@ class Samples:
         names = self.class_names
         told = {issue.code for issue in self._source.issues}
         if names and not told & {"data.class_order", "data.class_names"}:
-            shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-            classes = f"classes 0 to {len(names) - 1} in alphabetical order: {shown}"
+            classes = f"classes 0 to {len(names) - 1} in alphabetical order: {list_some(names)}"
             named = (make_issue("data.class_names", f"Label names became {classes}."),)
         return (*self._source.issues, *named, *reshaped)
 

@@ -36,7 +36,7 @@ from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer, lstm
 from edgeq.values import ConvertOptions, FileRef, Issue, Preprocessing, TensorSpec
 
-# Samples that fill less than this part of an input's range were prepared otherwise than those that
+# Samples that fill less than this part of an input's range were not prepared like those that
 # it was calibrated with. A single dark picture is not enough to know.
 _NARROW = 8
 _NARROW_SAMPLES = 16

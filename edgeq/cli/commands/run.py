@@ -60,7 +60,11 @@ _FLAGS: dict[str, tuple[Name, str]] = {
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Do everything again.")
 @click.option("-o", "--output", metavar="OUT.tflite", help="Instead of [model] output.")
-@click.option("--scheme", type=click.Choice(list(SCHEMES)), help="Instead of [model] scheme.")
+@click.option(
+    "--scheme",
+    type=click.Choice(list(SCHEMES), case_sensitive=False),
+    help="Instead of [model] scheme.",
+)
 @click.option("--io", type=click.Choice(IO_DTYPES), help="Instead of [model] io.")
 @click.option("--effort", type=click.Choice(EFFORTS), help="Instead of [model] effort.")
 @click.option("--data", metavar="DATA", help="Instead of [data] calibration.")
