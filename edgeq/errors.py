@@ -101,7 +101,22 @@ class UnsupportedLayerError(EdgeqError):
 
 
 class DataError(EdgeqError):
-    """Raised when samples are missing, unreadable or do not fit the model's inputs."""
+    """Raised when samples are missing, unreadable or do not fit the model's inputs.
+
+    Args:
+        preprocess: the texts of `--preprocess` with which they would fit, empty if none would.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        details: str | None = None,
+        preprocess: tuple[str, ...] = (),
+    ):
+        super().__init__(message, hint=hint, details=details)
+        self.preprocess = preprocess
 
 
 class QuantizationError(EdgeqError):

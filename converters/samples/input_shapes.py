@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -61,7 +62,10 @@ def image_shape(spec: TensorSpec) -> tuple[int, int, int] | None:
 
 
 def fit(
-    array: Array, spec: TensorSpec, where: str, declare: Callable[[str], str] | None = None
+    array: Array,
+    spec: TensorSpec,
+    where: str,
+    declare: Callable[[str], tuple[str, ...]] | None = None,
 ) -> Array:
     """Convert an array to the shape and dtype of an input.
 
@@ -73,7 +77,7 @@ def fit(
         spec: the model input; -1 dimensions fit any size.
         where: names the sample in messages, e.g. "sample 3 of x.npz".
         declare: of 8-bit pixels, which edgeq can resize and convert: from further parts of
-            `--preprocess` to the options to type.
+            `--preprocess` to all its texts.
 
     Returns:
         A read-only array of the input's sample shape and `sample_dtype`.
@@ -114,7 +118,10 @@ def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _shape_error(
-    shape: tuple[int, ...], spec: TensorSpec, where: str, declare: Callable[[str], str] | None
+    shape: tuple[int, ...],
+    spec: TensorSpec,
+    where: str,
+    declare: Callable[[str], tuple[str, ...]] | None,
 ) -> DataError:
     wanted, swap = sample_shape(spec), None
     if len(shape) == len(wanted) == 3:
@@ -130,15 +137,18 @@ def _shape_error(
             hint=f"Store the samples as x.transpose{swap[2]}, or one PyTorch sample as "
             f"x.permute{swap[3]}.{swap[4]}",
         )
-    hint = None
+    hint: str | None = None
+    texts: tuple[str, ...] = ()
     if declare is not None and is_channels_first(spec):
         hint = CHANNELS_LAST_HINT
     elif declare is not None:
         parts = _missing_parts(shape, spec)
-        hint = f"Declare it: {declare(','.join(parts))}" if parts else None
+        texts = declare(",".join(parts)) if parts else ()
+        options = " ".join(f"--preprocess {shlex.quote(text)}" for text in texts)
+        hint = f"Declare it: {options}" if texts else None
     elif len(shape) + 1 == len(wanted) and shape == wanted[1:]:
         hint = "The first dimension must count samples: store one sample as x[None]."
-    return DataError(f"{takes}, but {holds}.", hint=hint)
+    return DataError(f"{takes}, but {holds}.", hint=hint, preprocess=texts)
 
 
 def _missing_parts(shape: tuple[int, ...], spec: TensorSpec) -> list[str]:

@@ -7,7 +7,6 @@ for sample in samples.iterate(choose(samples, 200, seed=0)): ...
 from __future__ import annotations
 
 import heapq
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -172,13 +171,13 @@ class Samples:
             )
         return fitted
 
-    def _declare(self, spec: TensorSpec, parts: str) -> str:
-        """All options with further parts for an input: typed ones replace those of the file."""
+    def _declare(self, spec: TensorSpec, parts: str) -> tuple[str, ...]:
+        """All texts of `--preprocess` with more parts for an input: typed replace stored ones."""
         texts = {entry.input: format_preprocessing(entry) for entry in self._preprocessing}
         name = next((name for name in texts if name in (None, spec.name)), spec.name)
         prefix = f"{spec.name}:" if len(self._inputs) > 1 else ""
         texts[name] = f"{texts[name]},{parts}" if name in texts else f"{prefix}{parts}"
-        return " ".join(f"--preprocess {shlex.quote(text)}" for text in texts.values())
+        return tuple(texts.values())
 
 
 def open_samples(

@@ -99,8 +99,8 @@ def test_broken_toml_and_a_missing_file_are_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         read_policy(tmp_path / "new/none.toml")
     assert str(caught.value) == (
-        f"{tmp_path}/new/none.toml does not exist. `edgeq init MODEL` writes one; or write two lines "
-        "into it: [policy] and below it max_drop_points = 0.5"
+        f"{tmp_path}/new/none.toml does not exist. `edgeq init MODEL` writes one; or write two "
+        "lines into it: [policy] and below it max_drop_points = 0.5"
     )
 
 

@@ -15,8 +15,8 @@ from edgeq.cli.options import progress_display
 from edgeq.cli.printing import say, show, show_above, show_json
 from edgeq.cli.trust import require_trust, trust_option
 from edgeq.device_runners.devices.registry import PROJECT_FILE, project_file
-from edgeq.errors import UsageError
-from edgeq.escaping import printable
+from edgeq.errors import DataError, UsageError
+from edgeq.escaping import printable, toml_string
 from edgeq.files import storage
 from edgeq.pipeline.plan import Plan, read_plan
 from edgeq.pipeline.running import FAILED, LEFT_OUT, MADE, Outcome, run_plan
@@ -128,6 +128,13 @@ def command(path: Path, first: str | None, **given: Any) -> int:
     except KeyboardInterrupt:
         say("Interrupted; finished steps are kept, and the same command continues.", err=True)
         return 128 + signal.SIGINT
+    except DataError as error:
+        if not error.preprocess:
+            raise
+        texts = ", ".join(map(toml_string, error.preprocess))
+        raise DataError(
+            error.message, hint=f"Declare it in [data] of {path}: preprocess = [{texts}]"
+        ) from error
     return _conclude(plan, outcomes, shows_steps)
 
 
