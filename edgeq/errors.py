@@ -53,7 +53,7 @@ def nearest_path(path: Path) -> str:
         return ""
     import difflib  # for errors alone
 
-    close = difflib.get_close_matches(path.name, names, n=1)
+    close = [] if path.name in names else difflib.get_close_matches(path.name, names, n=1)
     return f"Did you mean {path.with_name(close[0]).as_posix()!r}? " if close else ""
 
 

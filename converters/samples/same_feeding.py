@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,31 @@ def are_same(
         )
         for spec in specs
     )
+
+
+def with_sizes(
+    carried: Sequence[Preprocessing], fed: Sequence[Preprocessing], specs: Sequence[TensorSpec]
+) -> tuple[Preprocessing, ...]:
+    """Return what a file declares, with the sizes and the gray that given samples need.
+
+    Args:
+        carried: by the file.
+        fed: what was declared for the samples.
+        specs: the model's inputs.
+    """
+    return tuple(
+        _with_size(entry, find_preprocessing(fed, entry.input or specs[0].name))
+        for entry in carried
+    )
+
+
+def _with_size(carried: Preprocessing, fed: Preprocessing | None) -> Preprocessing:
+    if fed is None:
+        return carried
+    size, pad = (fed.resize, fed.pad) if fed.resize else (carried.resize, carried.pad)
+    channels = "gray" if fed.channels == "gray" else carried.channels
+    exif = "apply" if "apply" in (fed.exif, carried.exif) else "ignore"
+    return replace(carried, resize=size, pad=pad, exif=exif, channels=channels)
 
 
 def _does_same(one: Preprocessing, other: Preprocessing) -> bool:

@@ -25,11 +25,10 @@ from edgeq.converters.lowering.model_kinds import KINDS, identify
 from edgeq.converters.rewrites.outputs.cutting import cut_outputs
 from edgeq.converters.samples.open_samples import Samples
 from edgeq.converters.samples.preprocessing import (
-    find_preprocessing,
     format_preprocessing,
     parse_preprocessing,
 )
-from edgeq.converters.samples.same_feeding import are_same
+from edgeq.converters.samples.same_feeding import are_same, with_sizes
 from edgeq.errors import DataError, UsageError
 from edgeq.files import storage
 from edgeq.issues import make_issue
@@ -119,26 +118,15 @@ def find_differences(
 
 
 def _fed_otherwise(
-    fed: Sequence[Preprocessing], carried: Sequence[Preprocessing], specs: Sequence[TensorSpec]
+    fed: Sequence[Preprocessing], carried: tuple[Preprocessing, ...], specs: Sequence[TensorSpec]
 ) -> Issue:
     """State what the candidate declares, and how to feed it so from the same samples."""
-    wanted = [
-        _with_size(entry, find_preprocessing(fed, entry.input or specs[0].name))
-        for entry in carried
-    ]
-    way = "remove --preprocess" if wanted == list(carried) else f"write {_options(wanted)}"
+    wanted = with_sizes(carried, fed, specs)
+    way = "remove --preprocess" if wanted == carried else f"write {_options(wanted)}"
     if are_same(carried, (), specs):  # it was forgotten when the file was made
         way = f"convert again with {_options(fed)}"
     message = f"The candidate declares {_show(carried)} and was fed {_show(fed)}; {way}."
     return make_issue("compare.fed_otherwise", message)
-
-
-def _with_size(carried: Preprocessing, fed: Preprocessing | None) -> Preprocessing:
-    """Return what a file declares, with the size and the gray that these samples need."""
-    if fed is None:
-        return carried
-    sized = replace(carried, resize=fed.resize or carried.resize, pad=fed.pad, exif=fed.exif)
-    return replace(sized, channels="gray") if fed.channels == "gray" else sized
 
 
 def _show(declared: Sequence[Preprocessing]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.errors import SourceError
+from edgeq.errors import SourceError, nearest_path
 from edgeq.files.reading import read_file
 from edgeq.tflite import operators, quantmath
 from edgeq.tflite.flaws import find_flaw
@@ -171,7 +171,10 @@ def read_content(path: Path) -> bytes:
             )
         return read_file(path, MAX_BYTES)
     except OSError as error:
-        raise SourceError(f"Cannot read {path}: {error.strerror or error}.") from error
+        raise SourceError(
+            f"Cannot read {path}: {error.strerror or error}.",
+            hint=nearest_path(path).strip() or None,
+        ) from error
 
 
 def serialize(model: Any) -> bytes:

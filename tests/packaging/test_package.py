@@ -562,7 +562,8 @@ def test_data_is_asked_for_when_nobody_knows_any(float_file: Path, tmp_path: Pat
      ("--labels", "none.txt", "cannot be read"),
      ("--license", 'My "Lic" */', "is not an SPDX expression"),
      ("--license", "Proprietary", "LicenseRef-Proprietary"),
-     ("--preprocess", "scale=1/127.5,offset=-1", "contradicts scale=1/255, which")],
+     ("--preprocess", "scale=1/127.5,offset=-1", "contradicts scale=1/255, which"),
+     ("--preprocess", "resize=28x28", "Write --preprocess resize=28x28,scale=1/255")],
 )  # fmt: skip
 def test_options_that_mean_nothing(
     int8_mobilenet: Path, tmp_path: Path, option: str, value: str, words: str

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.samples.front_end import format_front_end
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
-from edgeq.converters.samples.same_feeding import are_same
+from edgeq.converters.samples.same_feeding import are_same, with_sizes
 from edgeq.errors import UsageError
 from edgeq.packaging.contract.values import Contract
 from edgeq.records.parts import split
@@ -35,10 +35,14 @@ def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record
     ours, specs = contract.declared, [item.spec for item in contract.inputs]
     own = parse_preprocessing(read_preprocessing(model), specs)
     if own and not are_same(ours, own, specs):
+        wanted = with_sizes(own, ours, specs)
         raise UsageError(
             f"--preprocess {_show(ours)} contradicts {_show(own)}, which {model.path} was "
             "calibrated with and carries.",
-            hint="Leave --preprocess out, or convert again with the other one.",
+            hint="Leave --preprocess out, or convert again with the other one."
+            if wanted == own
+            else "Write "
+            + " ".join(f"--preprocess {format_preprocessing(item)}" for item in wanted),
         )
     notes = [
         f"input {item.spec.name!r} takes the features of "

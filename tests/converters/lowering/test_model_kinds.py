@@ -8,6 +8,7 @@ import pytest
 from edgeq import models
 from edgeq.converters.lowering.model_kinds import identify
 from edgeq.errors import SourceError
+from edgeq.tflite.flatbuffer import read_content
 
 SUPPORTED = (
     "edgeq reads .keras, .h5, a SavedModel folder, .pt2 of torch.export.save, .onnx and a float "
@@ -44,6 +45,18 @@ def test_other_kinds(shared: Path, name: str, kind: str) -> None:
 
 def test_missing(tmp_path: Path) -> None:
     assert complaint(tmp_path / "no.keras") == "PATH does not exist. Check the path."
+
+
+def test_a_typing_error_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "shapes.keras").touch()
+    (tmp_path / "shapes.tflite").touch()
+    for typed, meant, read in (
+        ("shapes.kears", "shapes.keras", identify),
+        ("shape.tflite", "shapes.tflite", read_content),
+    ):
+        with pytest.raises(SourceError) as caught:
+            read(tmp_path / typed)
+        assert caught.value.hint == f"Did you mean '{tmp_path}/{meant}'?"
 
 
 def test_empty(tmp_path: Path) -> None:
