@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.errors import DataError
+from edgeq.errors import DataError, UsageError
 from edgeq.metrics import boxes
 from edgeq.metrics.boxes import Decoding, Table
 from edgeq.metrics.decoding import input_size, misfit, parse_decoding
+from edgeq.packaging.contract.labels import require_names
 from edgeq.packaging.contract.values import Contract
 from edgeq.tflite.joined_outputs import join_outputs, join_specs
 from edgeq.values import TensorSpec
@@ -28,7 +29,7 @@ class BoxPlan:
         boxes, scores: where they are in the joined outputs.
         width, height: what boxes are divided by; 1 for fractions.
         first: class of the first probability that counts, behind the objectness.
-        classes: number of those that count.
+        classes: number of those that count; None if the model lists the class of each box.
     """
 
     decoding: Decoding
@@ -38,7 +39,11 @@ class BoxPlan:
     width: int
     height: int
     first: int
-    classes: int
+    classes: int | None
+
+    def has_classes(self, count: int) -> bool:
+        """Whether so many names can be those of the classes."""
+        return count > 0 if self.classes is None else count == self.classes
 
 
 def joined_specs(contract: Contract) -> tuple[TensorSpec, ...]:
@@ -64,12 +69,32 @@ def plan_boxes(contract: Contract) -> BoxPlan | None:
         count, places, scores = boxes.find_tables(found, shapes)
     except ValueError as error:
         raise misfit(found, error) from error
+    if found.scores == "listed":
+        return BoxPlan(found, count, places, scores, width, height, 0, None)
     first, classes = 0, scores.columns - (found.objectness == "yes")
     if found.background != "none":
         first, classes = int(found.background == "first"), classes - 1
     if classes < 1:
         raise DataError(f"--decode {contract.decoding} leaves no class of {scores.columns} scores.")
     return BoxPlan(found, count, places, scores, width, height, first, classes)
+
+
+def label_boxes(contract: Contract, labels: Sequence[str]) -> Contract:
+    """The contract of a detector with names of the classes of its boxes.
+
+    Raises:
+        UsageError: there are more or fewer than classes, or one is not a name.
+    """
+    require_names(labels)
+    plan = plan_boxes(contract)
+    if plan is None or not plan.has_classes(len(labels)):
+        raise UsageError(
+            f"There are {len(labels)} labels, but the boxes of --decode {contract.decoding} have "
+            f"{plan and plan.classes} classes.",
+            hint="Write one name in each line of the file, in the order of the classes, without "
+            "the background.",
+        )
+    return replace(contract, box_labels=tuple(labels))
 
 
 def derive(contract: Contract, real: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

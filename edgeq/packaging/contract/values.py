@@ -77,6 +77,7 @@ class Contract:
         join_identifiers: their names in generated code, in snake case.
         decoding: `--decode` text, None without.
         boxes: name of the decoded boxes in generated code and golden vectors.
+        box_labels: name of each class of the boxes; empty without names.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Contract:
     join_identifiers: tuple[str, ...] = ()
     decoding: str | None = None
     boxes: str = "boxes"
+    box_labels: tuple[str, ...] = ()
 
     @property
     def preprocessing(self) -> tuple[Preprocessing, ...]:

@@ -26,6 +26,7 @@ def describe_boxes(contract: Contract, vectors: Sequence[Vector]) -> Described |
     boxes, scores = ({**table, "function": functions[table["output"]]} for table in tables)
     return {
         **found,
+        "labels": list(map(literals.string, found["labels"])),
         "boxes": boxes,
         "scores": scores,
         "sources": [_source(contract, name, of) for name, of in functions.items()],

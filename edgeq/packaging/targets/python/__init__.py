@@ -83,7 +83,7 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
     }
     if names["boxes"]:
         inside["boxes.py"] = code.read_decoder()
-    labels = {item.spec.name: item.labels for item in contract.outputs if item.labels}
+    labels = code.labels_of(contract)
     if labels:
         inside["labels.json"] = (json_text(labels, indent=1) + "\n").encode()
     inside |= {f"{contract.name}.tflite": inputs.model.content, **golden_files(golden)}

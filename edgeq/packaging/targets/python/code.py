@@ -56,7 +56,7 @@ def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
     inputs = [_describe_input(item) for item in contract.inputs]
     outputs = [_describe_output(place, item) for place, item in enumerate(contract.outputs)]
     steps = {step.split("(")[0] for item in inputs for step in item["step_list"]}
-    has_labels = any(item.labels for item in contract.outputs)
+    has_scores = any(item.labels for item in contract.outputs)
     boxes = _describe_boxes(contract)
     results = _describe_results(contract)
     # The signature whose names the contract has; see `flatbuffer.interface`.
@@ -83,17 +83,24 @@ def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
             *(["list_boxes"] if boxes else []),
         ],
         "input_names": ", ".join(markdown(item.spec.name) for item in contract.inputs),
-        "has_labels": has_labels,
+        "has_labels": bool(labels_of(contract)),
         "image_steps": sorted(steps - {"bgr"}),
         "tensor_names": [
             "Array",
             "Input",
             "Output",
-            *(["Scores"] if has_labels else []),
+            *(["Scores"] if has_scores else []),
             *(["bgr"] if "bgr" in steps else []),
         ],
         **_methods(class_name, contract.inputs),
     }
+
+
+def labels_of(contract: Contract) -> dict[str, tuple[str, ...]]:
+    """Names of classes, by output and for boxes, as `labels.json` has them."""
+    found = {item.spec.name: item.labels for item in contract.outputs}
+    found[contract.boxes] = contract.box_labels
+    return {name: labels for name, labels in found.items() if labels}
 
 
 def uses_pillow(contract: Contract) -> bool:
@@ -196,12 +203,14 @@ def _describe_results(contract: Contract) -> list[dict[str, Any]]:
         for identifier, item in zip(contract.join_identifiers, contract.joins, strict=True)
     ]
     if contract.decoding is not None:
+        labels = f"_LABELS[{string(contract.boxes)}]" if contract.box_labels else "()"
+        named = f"with {len(contract.box_labels)} labels" if contract.box_labels else "no labels"
         found.append(
             {
                 "identifier": contract.boxes,
                 "type": "tuple[Box, ...]",
-                "text": f"the best first, as {contract.decoding}.",
-                "reading": f"list_boxes(results[{string(contract.boxes)}])",
+                "text": f"the best first, as {contract.decoding}; {named}.",
+                "reading": f"list_boxes(results[{string(contract.boxes)}], {labels})",
             }
         )
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,12 +46,14 @@ class Box:
 
     Attributes:
         index: number of its class.
+        label: name of its class, "" if it has none.
         x1, y1, x2, y2: its left, top, right and bottom, as shares of the width and the height of
             the model's input.
         score: its probability.
     """
 
     index: int
+    label: str
     x1: float
     y1: float
     x2: float
@@ -89,6 +91,11 @@ def find_results(
     return found
 
 
-def list_boxes(rows: Array) -> tuple[Box, ...]:
-    """The boxes of rows [boxes, 6], the best first."""
-    return tuple(Box(int(row[0]), *map(float, row[1:])) for row in rows if row[0] >= 0)
+def list_boxes(rows: Array, labels: Sequence[str]) -> tuple[Box, ...]:
+    """The boxes of rows [boxes, 6], the best first; labels name the classes, or are empty."""
+    names = dict(enumerate(labels))
+    return tuple(
+        Box(int(row[0]), names.get(int(row[0]), ""), *map(float, row[1:]))
+        for row in rows
+        if row[0] >= 0
+    )
