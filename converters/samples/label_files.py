@@ -31,12 +31,12 @@ from edgeq.converters.samples.data_file import DataFile, unreadable
 from edgeq.converters.samples.folders import FolderSource
 from edgeq.converters.samples.image_files import IMAGE_SUFFIXES, decode_mask
 from edgeq.converters.samples.input_shapes import Array, image_shape, quote
-from edgeq.converters.samples.preprocessing import find_letterbox
 from edgeq.converters.samples.relabelled import Labels, Relabelled
 from edgeq.converters.samples.sources import Source, plain_label, require_labels
 from edgeq.errors import DataError, UsageError
 from edgeq.files.reading import read_file
 from edgeq.issues import make_issue
+from edgeq.metrics.letterbox import find_letterbox, to_whole
 from edgeq.values import Preprocessing, TensorSpec
 
 _MOST_BYTES = 1_000_000_000
@@ -240,10 +240,8 @@ def _box_fitter(
         return None
 
     def fit(boxes: Array, shape: Sequence[int]) -> Array:
-        top, left, height, width = find_letterbox(size, shape)
         moved: Array = boxes.copy()
-        moved[:, [1, 3]] = (left + boxes[:, [1, 3]] * width) / size[1]
-        moved[:, [2, 4]] = (top + boxes[:, [2, 4]] * height) / size[0]
+        moved[:, 1:5] = to_whole(boxes[:, 1:5], size, shape)
         return moved
 
     return fit

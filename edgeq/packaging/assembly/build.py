@@ -35,6 +35,7 @@ from edgeq.packaging.documents.shipping import measurable, ship
 from edgeq.packaging.evidence.class_order import (
     find_misfits,
     name_boxes,
+    named_classes,
     require_order,
     scored_names,
 )
@@ -168,12 +169,6 @@ def _gather(
     )  # fmt: skip
     contract, evidence, measured = _find_measured(model, contract, records)
     warnings = check_feeding(model, contract, evidence.records)
-    warnings += [
-        f"several classes of output {output.spec.name!r} have the same name, so a result does not "
-        f"state which class it is: {', '.join(repeated)}"
-        for output in contract.outputs
-        if (repeated := find_repeated(output.labels))
-    ]
     verdict = evidence.verdict
     if verdict.word not in ("pass", "none") and not chosen.is_forced:
         raise GateError(
@@ -194,6 +189,7 @@ def _gather(
     scored.append((golden.data, golden.class_names))
     contract = name_boxes(contract, scored)
     require_order(contract, scored)
+    warnings += _repeated_names(contract)
     warnings += [f"{issue.message} ({issue.code})" for issue in golden.doubts]
     with_images = confirm_images(contract, golden)
     shipped, notes = ship(
@@ -221,10 +217,20 @@ def _gather(
             "no more samples"
         )
     notes += evidence.gaps()
-    if not contract.box_labels and not any(output.labels for output in contract.outputs):
+    if not any(labels for _, labels in named_classes(contract)):
         other = "".join(f"{why}; " for why in find_misfits(contract, scored))
         notes.append(f"no labels: {other}--labels names the classes")
     return inputs, tuple(notes)
+
+
+def _repeated_names(contract: Contract) -> list[str]:
+    """A sentence for each list of classes in which names are not unique."""
+    return [
+        f"several classes of {whose} have the same name, so a result does not state which class "
+        f"it is: {', '.join(repeated)}"
+        for whose, labels in named_classes(contract)
+        if (repeated := find_repeated(labels))
+    ]
 
 
 def _choose_form(kind: Target, target: str, form: str | None) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeq.errors import DataError, UsageError
-from edgeq.metrics import boxes
+from edgeq.metrics import boxes, letterbox
 from edgeq.metrics.boxes import Decoding, Table
 from edgeq.metrics.decoding import input_size, misfit, parse_decoding
 from edgeq.packaging.contract.labels import require_names
@@ -112,3 +112,35 @@ def derive(contract: Contract, real: Mapping[str, NDArray[Any]]) -> dict[str, ND
         size = (plan.height, plan.width)
         found[contract.boxes] = boxes.decode(plan.decoding, joined, size)
     return found
+
+
+def place_picture(
+    contract: Contract, raw: Mapping[str, NDArray[Any]], results: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Locate the picture of a sample in a letterboxed input; empty without such an input.
+
+    Args:
+        raw: input name to the raw sample.
+        results: of `derive`.
+
+    Returns:
+        `size` of the picture: height and width, int32. `region` of the input: top, left, height
+        and width in pixels, int32. With a decoding, `boxes` as in the results, but with sides as
+        shares of the picture, clipped to it.
+
+    Raises:
+        DataError: the raw sample is not a picture.
+    """
+    item = contract.letterboxed
+    if item is None or item.preprocessing is None or item.preprocessing.resize is None:
+        return {}
+    whole, size = item.preprocessing.resize, raw[item.spec.name].shape[:2]
+    if len(size) < 2 or 0 in size:
+        raise DataError(f"Input {item.spec.name!r} is {size}, not a picture.")
+    region = letterbox.find_letterbox(whole, size)
+    found = {"size": np.array(size, np.int32), "region": np.array(region, np.int32)}
+    if contract.decoding is None:
+        return found
+    rows = results[contract.boxes].copy()
+    rows[..., 1:5] = letterbox.to_image(rows[..., 1:5], whole, size)
+    return {**found, "boxes": rows}

@@ -39,6 +39,12 @@ def scored_names(records: Sequence[Record], sha256: str) -> Iterator[Scored]:
                 yield part.record.path, ref.class_names
 
 
+def named_classes(contract: Contract) -> list[tuple[str, tuple[str, ...]]]:
+    """Names of the classes of each output and of the boxes, with words for whose they are."""
+    outputs = [(f"output {item.spec.name!r}", item.labels) for item in contract.outputs]
+    return [*outputs, ("the boxes", contract.box_labels)]
+
+
 def name_boxes(contract: Contract, scored: Iterable[Scored]) -> Contract:
     """The contract with names of its boxes' classes, unless it has some or none fit.
 
@@ -70,10 +76,9 @@ def find_misfits(contract: Contract, scored: Iterable[Scored]) -> list[str]:
 
 def find_disorder(contract: Contract, scored: Iterable[Scored]) -> list[str]:
     """A sentence for labels of an output or of boxes, and each scoring in another order."""
-    named = [(f"output {item.spec.name!r}", item.labels) for item in contract.outputs]
     problems = []
     for source, names in scored:
-        for whose, labels in (*named, ("the boxes", contract.box_labels)):
+        for whose, labels in named_classes(contract):
             moved = _first_moved(labels, names)
             if moved is not None:
                 own, other = moved

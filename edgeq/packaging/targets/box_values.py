@@ -42,6 +42,14 @@ def describe_boxes(contract: Contract) -> Described | None:
     }
 
 
+def describe_letterbox(contract: Contract) -> Described | None:
+    """Height and width of the letterboxed input; None without one."""
+    item = contract.letterboxed
+    if item is None or item.preprocessing is None or item.preprocessing.resize is None:
+        return None
+    return dict(zip(("height", "width"), item.preprocessing.resize, strict=True))
+
+
 def _table(table: Table) -> Described:
     return {
         "output": table.output,

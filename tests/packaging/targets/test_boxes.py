@@ -186,7 +186,7 @@ def test_golden_boxes_are_those_of_eval(inputs: PackageInputs) -> None:
     (first, *others) = inputs.golden.vectors
     changed = replace(first, results={**first.results, "boxes": wrong})
     (fault,) = find_faults(replace(inputs.golden, vectors=(changed, *others)), contract)
-    assert "'boxes' differs from what the outputs give" in fault
+    assert "'boxes' of the results differs from what the outputs give" in fault
 
 
 def spoil(inputs: PackageInputs) -> PackageInputs:

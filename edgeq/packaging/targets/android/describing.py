@@ -15,7 +15,7 @@ from edgeq.packaging.contract.image_inputs import confirm_images
 from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
 from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.targets.android.literals import real, shown, string
-from edgeq.packaging.targets.box_values import describe_boxes
+from edgeq.packaging.targets.box_values import describe_boxes, describe_letterbox
 from edgeq.tflite import flatbuffer
 from edgeq.values import Preprocessing, TensorSpec
 
@@ -89,6 +89,7 @@ def describe(given: PackageInputs) -> Names:
         "joins": joins,
         "boxes": boxes,
         "labelled": labelled,
+        "letterbox": describe_letterbox(contract),
         "fields": {item["key"]: item["field"] for item in (*outputs, *joins)},
         "has_images": any(item["image"] for item in inputs),
         "signature": None if key is None else string(key),

@@ -34,6 +34,18 @@ def describe_boxes(contract: Contract, vectors: Sequence[Vector]) -> Described |
     }
 
 
+def describe_letterbox(contract: Contract, vectors: Sequence[Vector]) -> Described | None:
+    """The size of a letterboxed input, and where golden pictures and boxes are; None without."""
+    found = box_values.describe_letterbox(contract)
+    if found is None:
+        return None
+    arrays = {
+        name: [literals.values(vector.picture[name]) for vector in vectors]
+        for name in vectors[0].picture
+    }
+    return {**found, **arrays}
+
+
 def field(identifier: str) -> str:
     """An output among the tensors."""
     return f"{identifier.rstrip('_')}_tensor"

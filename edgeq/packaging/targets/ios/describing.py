@@ -14,7 +14,7 @@ from edgeq.errors import PackageError
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.values import Contract, Golden, InputContract, OutputContract
 from edgeq.packaging.evidence.inputs import PackageInputs
-from edgeq.packaging.targets.box_values import describe_boxes
+from edgeq.packaging.targets.box_values import describe_boxes, describe_letterbox
 from edgeq.packaging.targets.ios.literals import number, string
 from edgeq.values import Preprocessing, TensorSpec
 
@@ -57,6 +57,7 @@ def describe(inputs: PackageInputs) -> dict[str, Any]:
         "inputs": [_input(item, inputs.golden) for item in contract.inputs],
         "outputs": [_output(item) for item in contract.outputs],
         "joins": joins,
+        "letterbox": describe_letterbox(contract),
         "boxes": _boxes(contract, joins, f"{stem}Predictor"),
     }
 

@@ -82,7 +82,9 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
         **{name: code.read(name) for name in modules},
     }
     if names["boxes"]:
-        inside["boxes.py"] = code.read_decoder()
+        inside["boxes.py"] = code.read_metric("boxes.py")
+    if names["letterbox"]:
+        inside["letterbox.py"] = code.read_metric("letterbox.py")
     labels = code.labels_of(contract)
     if labels:
         inside["labels.json"] = (json_text(labels, indent=1) + "\n").encode()

@@ -14,6 +14,7 @@ from edgeq.metrics.boxes import Decoding
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.results import plan_boxes
 from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
+from edgeq.packaging.targets.box_values import describe_letterbox
 from edgeq.packaging.targets.python.literals import string
 from edgeq.packaging.targets.python.wheel import pep440
 from edgeq.packaging.targets.target import templates
@@ -23,8 +24,8 @@ from edgeq.values import JoinedOutput, Preprocessing, TensorSpec
 
 _WIDTH = 100
 # Imported by the generated module or a program beside it: a class cannot have these names.
-_TAKEN = {"Array", "ArrayLike", "Box", "Boxes", "Decoding", "Image", "Input", "Join", "Mapping",
-          "Output", "Path", "Runner", "Scores"}  # fmt: skip
+_TAKEN = {"Array", "ArrayLike", "Box", "Boxes", "Decoding", "Image", "Input", "Join",
+          "Letterbox", "Mapping", "Output", "Path", "Runner", "Scores", "Sequence"}  # fmt: skip
 
 # A number of `Input` in the package to that of `Preprocessing`.
 _NUMBERS = {"factor": "scale", "offset": "offset", "mean": "mean", "std": "std"}
@@ -43,9 +44,9 @@ def read(name: str) -> bytes:
     return resources.files(__package__).joinpath(name).read_bytes()
 
 
-def read_decoder() -> bytes:
-    """The code that decodes boxes here."""
-    return resources.files("edgeq.metrics").joinpath("boxes.py").read_bytes()
+def read_metric(name: str) -> bytes:
+    """A file that edgeq computes metrics with, too."""
+    return resources.files("edgeq.metrics").joinpath(name).read_bytes()
 
 
 def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
@@ -59,6 +60,7 @@ def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
     has_scores = any(item.labels for item in contract.outputs)
     boxes = _describe_boxes(contract)
     results = _describe_results(contract)
+    letterbox = describe_letterbox(contract)
     # The signature whose names the contract has; see `flatbuffer.interface`.
     keys = (
         flatbuffer.text(item.signatureKey)
@@ -77,9 +79,11 @@ def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
         "joins": [_describe_join(item) for item in contract.joins],
         "boxes": boxes,
         "results": results,
+        "letterbox": letterbox and tuple(letterbox.values()),
         "result_names": [
             *(["Box", "Boxes"] if boxes else []),
             *(["Join"] if contract.joins else []),
+            *(["Letterbox"] if letterbox else []),
             *(["list_boxes"] if boxes else []),
         ],
         "input_names": ", ".join(markdown(item.spec.name) for item in contract.inputs),

@@ -192,9 +192,9 @@ def _check(
     runner: Runner, vector: Mapping[str, Any], tolerances: Mapping[str, float]
 ) -> tuple[list[str], bool]:
     """Preprocessing, model and real values of one vector, each on its own."""
-    raw, inputs, outputs, real, results_of = (
+    raw, inputs, outputs, real, results_of, picture = (
         {name: _read(item) for name, item in vector[part].items()}
-        for part in ("raw", "inputs", "outputs", "real", "results")
+        for part in ("raw", "inputs", "outputs", "real", "results", "picture")
     )
     prepared, given = runner.prepare(raw), runner.run(inputs)
     results = [_compare(f"input {name}", inputs[name], prepared[name], 0.0) for name in inputs]
@@ -206,8 +206,18 @@ def _check(
         )
         values = output.real(wanted).astype(np.float32).reshape(real[name].shape)
         results.append(_compare(f"real values of {name}", real[name], values, 0.0))
-    for name, found in runner.results(outputs).items():
-        results.append(_compare(f"{name}", results_of[name][0], found, _ROUNDING))
+    found = runner.results(outputs)
+    for name, values in found.items():
+        results.append(_compare(f"{name}", results_of[name][0], values, _ROUNDING))
+    if runner.LETTERBOX is not None:
+        size = int(picture["size"][0]), int(picture["size"][1])
+        region = np.array(runner.LETTERBOX.place(size), np.int32)
+        results.append(_compare("region of the picture", picture["region"], region, 0.0))
+        if runner.BOXES is not None:
+            rows = found[runner.BOXES.name].copy()
+            rows[:, 1:5] = runner.LETTERBOX.back(rows[:, 1:5], size)
+            name = f"{runner.BOXES.name} in the picture"
+            results.append(_compare(name, picture["boxes"][0], rows, _ROUNDING))
     return [line for line, _ in results], all(is_good for _, is_good in results)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,33 @@ class Box:
     x2: float
     y2: float
     score: float
+
+    @property
+    def sides(self) -> Array:
+        """Left, top, right and bottom."""
+        return np.array([self.x1, self.y1, self.x2, self.y2])
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """The place of a picture in the model's input.
+
+    Attributes:
+        place: from its height and width to its top, left, height and width in the input.
+        back: from sides [..., 4] as shares of the input, and its height and width, to shares of
+            the picture, clipped to it.
+    """
+
+    place: Callable[[tuple[int, int]], tuple[int, int, int, int]]
+    back: Callable[[Array, tuple[int, int]], Array]
+
+    def move(self, boxes: Sequence[Box], size: tuple[int, int]) -> tuple[Box, ...]:
+        """Boxes with sides as shares of a picture of this height and width."""
+        found = []
+        for box in boxes:
+            x1, y1, x2, y2 = map(float, self.back(box.sides, size))
+            found.append(replace(box, x1=x1, y1=y1, x2=x2, y2=y2))
+        return tuple(found)
 
 
 @dataclass(frozen=True)
