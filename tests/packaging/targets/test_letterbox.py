@@ -27,11 +27,18 @@ from tests.packaging.targets.c.test_c import needs_compiler
 from tests.packaging.targets.swift_subset import Program
 from tests.packaging.targets.test_android import Desktop, fakes
 from tests.packaging.targets.test_boxes import c_program, smoke, write
+from tests.packaging.targets.test_ios import Language, Parser, problems, tree_sitter_swift
 
 __all__ = ["fakes"]
 
 # Height and width of the pictures, and where each is in 8 rows of 12 pixels.
-PLACES = {(20, 10): (0, 4, 8, 4), (7, 30): (2, 0, 3, 12), (16, 24): (0, 0, 8, 12)}
+PLACES = {
+    (20, 10): (0, 4, 8, 4),
+    (31, 9): (0, 5, 8, 2),
+    (7, 30): (2, 0, 3, 12),
+    (6, 40): (3, 0, 2, 12),
+    (16, 24): (0, 0, 8, 12),
+}
 SIDES = ("x1", "y1", "x2", "y2")
 SHAPES = {"boxes": [1, 36, 8], "mask": [1, 8, 12, 3]}
 
@@ -61,7 +68,7 @@ def gather(kind: str, folder: Path) -> PackageInputs:
         preprocess=["letterbox=8x12,scale=1/255"],
         decode="boxes=cxcywh,min_score=0.3,at_most=9" if kind == "boxes" else None,
     )
-    golden = make_golden(file, contract, pictures, LocalDevice(), count=3)
+    golden = make_golden(file, contract, pictures, LocalDevice(), count=len(PLACES))
     return PackageInputs(contract, file, golden, "Apache-2.0")
 
 
@@ -112,11 +119,14 @@ def test_other_golden_values_are_found(inputs: PackageInputs) -> None:
     assert "is (3,), not a picture" in faults[0]
 
 
-def test_python(inputs: PackageInputs, tmp_path: Path) -> None:
-    done = smoke(inputs, tmp_path / "good")
-    assert done.returncode == 0, done.stdout
-    assert "region of the picture: 0 of 4 values differ" in done.stdout
-    assert smoke(spoil(inputs), tmp_path / "wrong").returncode == 1
+def test_python_finds_only_the_wrong_value(inputs: PackageInputs, tmp_path: Path) -> None:
+    done = smoke(spoil(inputs), tmp_path)
+    lines = done.stdout.splitlines()
+    assert [line.endswith("PASS") for line in lines if line.startswith("sample")] == [
+        False, True, True, True,
+    ]  # fmt: skip
+    name = "region of" if inputs.contract.decoding is None else "boxes in"
+    assert any(line.startswith(f"  {name} the picture: 1 of") for line in lines), done.stdout
 
 
 def test_python_has_the_way_back(tmp_path: Path) -> None:
@@ -141,25 +151,36 @@ def test_python_has_the_way_back(tmp_path: Path) -> None:
 
 
 @needs_compiler
-def test_c(inputs: PackageInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    status, told = c_program(inputs, tmp_path / "good", monkeypatch)
-    assert status == 0, told
-    assert c_program(spoil(inputs), tmp_path / "wrong", monkeypatch)[0] == 1
+def test_c_finds_only_the_wrong_value(
+    inputs: PackageInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, told = c_program(spoil(inputs), tmp_path, monkeypatch)
+    index = inputs.golden.vectors[0].index
+    name = "region of the picture" if inputs.contract.decoding is None else "box 0"
+    assert f"FAILED: sample {index}, {name}\n" in told
+    assert status == 1 and told.endswith("5 samples, 1 checks failed\n")
 
 
 def test_java(inputs: PackageInputs, fakes: Path, tmp_path: Path) -> None:
     test = f"edgeq.{inputs.contract.name}.GoldenTest"
-    good = Desktop(make_android(inputs, LOCAL_TOOLS), tmp_path / "good", fakes)
-    assert good.java("RunTests", test).endswith("3 passed\n")
-    wrong = Desktop(make_android(spoil(inputs), LOCAL_TOOLS), tmp_path / "wrong", fakes)
-    with pytest.raises(AssertionError, match=r"region|boxes in the picture"):
-        wrong.java("RunTests", test)
+    made = Desktop(make_android(inputs, LOCAL_TOOLS), tmp_path, fakes)
+    assert made.java("RunTests", test).endswith("5 passed\n")
+    if inputs.contract.decoding is not None:
+        _, in_picture = sorted((tmp_path / "module/src/androidTest/assets").rglob("00-*-boxes.bin"))
+        rows = np.fromfile(in_picture, "<f4")
+        rows[3] += 0.001
+        in_picture.write_bytes(rows.tobytes())
+        with pytest.raises(AssertionError, match=r"boxes in the picture\[3\]"):
+            made.java("RunTests", test)
 
 
 def test_swift(inputs: PackageInputs) -> None:
     files = make_swift(inputs, LOCAL_TOOLS)
     of = {path.rpartition("/")[2]: content.decode() for path, content in files.items()
           if path.endswith(".swift")}  # fmt: skip
+    parser = Parser(Language(tree_sitter_swift.language()))
+    for text in of.values():
+        assert problems(parser.parse(text.encode()).root_node) == []
     (predictor,) = (text for name, text in of.items() if name.endswith("Predictor.swift"))
     start = predictor.index("    public static func pictureRegion")
     text = predictor[start : predictor.index("    private let runtime")]
