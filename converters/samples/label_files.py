@@ -9,7 +9,7 @@
 | an `.npy` file | any samples | the row at the sample's position |
 
 Boxes are from 0 to 1 over the image's width and height, so that resizing keeps them true. Rows of
-class -1 fill up to the largest number of boxes.
+class -1 fill up to the largest number of boxes. `classes.txt` beside YOLO files names the classes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from edgeq.errors import DataError, UsageError
 from edgeq.files.reading import read_file
 from edgeq.issues import make_issue
 from edgeq.metrics.letterbox import find_letterbox, to_whole
-from edgeq.values import Preprocessing, TensorSpec
+from edgeq.values import Issue, Preprocessing, TensorSpec
 
 _MOST_BYTES = 1_000_000_000
 _MOST_BOXES = 10_000
@@ -155,8 +155,8 @@ def _read_coco(path: Path, name: str, source: FolderSource, size: tuple[int, int
             "annotations (image_id, category_id, bbox).",
         ) from error
     names = tuple(categories[kind] for kind in classes)
-    shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-    order = f"The categories of {name} became classes 0 to {len(names) - 1} by their ids: {shown}."
+    last, shown = len(names) - 1, _show_names(names)
+    order = f"The categories of {name} became classes 0 to {last} by their ids: {shown}."
     return Labels(
         _pad([boxes[file] for file in _match([*boxes], source, name)], name),
         hashlib.sha256(content).digest(), names, (make_issue("data.class_names", order),),
@@ -206,7 +206,33 @@ def _read_yolo(
             f"No image of {source.name} has a label in {name}, e.g. {source.files[0]}.",
             hint="A text file has the name of its image, with .txt.",
         )
-    return Labels(_pad(found, name), digest.digest())
+    highest = int(max(box[0] for boxes in found for box in boxes))
+    names, issues = _read_classes(path, name, highest, digest)
+    return Labels(_pad(found, name), digest.digest(), names, issues)
+
+
+def _read_classes(
+    path: Path, name: str, highest: int, digest: hashlib._Hash
+) -> tuple[tuple[str, ...], tuple[Issue, ...]]:
+    """Names of classes in `classes.txt`, which annotation tools write; empty without it."""
+    file, where = path / "classes.txt", f"{name}/classes.txt"
+    if not file.is_file():
+        return (), ()
+    content = _read(file, where)
+    digest.update(b"classes.txt\0" + hashlib.sha256(content).digest())
+    lines = content.decode("utf-8-sig", "replace").rstrip().splitlines()
+    names = tuple(line.strip() for line in lines)
+    if len(names) <= highest:
+        raise DataError(
+            f"{where} names {len(names)} classes, but a box of {name} has the class {highest}.",
+            hint="Write one name in each line, in the order of the classes, or remove the file.",
+        )
+    order = f"The lines of {where} name the classes 0 to {len(names) - 1}: {_show_names(names)}."
+    return names, (make_issue("data.class_names", order),)
+
+
+def _show_names(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
 
 
 def _parse_yolo(content: bytes, where: str) -> list[Box]:
