@@ -13,21 +13,26 @@ STEPS, FEATURES, UNITS, CLASSES = 20, 4, 8, 3
 ARRANGING = STEPS  # operators in front of the layer
 
 
-def unrolled(units: Any = 1.0) -> bytes:
+def unrolled(units: Any = 1.0, *, is_at_once: bool = False) -> bytes:
     """A gated layer, `h = z * h + (1 - z) * tanh(...)`, and a dense layer on its last state.
 
     Args:
         units: of the features; the weights undo them.
+        is_at_once: whether the inputs of all steps have one product, as from PyTorch.
     """
     net, random = Builder(), np.random.default_rng(0)
     source = net.input([1, STEPS, FEATURES])
-    steps = [cut(net, source, [0, step, 0], [1, 1, FEATURES]) for step in range(STEPS)]
     kernel = net.constant(random.normal(0, 1, (2 * UNITS, FEATURES)) / units)
     recurrent = net.constant(random.normal(0, 1, (2 * UNITS, UNITS)))
     bias = net.constant(np.repeat([3.0, 0.0], UNITS))  # open gates: a long memory
+    if is_at_once:
+        products = dense(net, source, kernel, bias)
+        steps = [cut(net, products, [step, 0], [1, 2 * UNITS]) for step in range(STEPS)]
+    else:
+        steps = [cut(net, source, [0, step, 0], [1, 1, FEATURES]) for step in range(STEPS)]
     one, state = net.constant(np.float32(1)), -1
     for step in steps:
-        value = dense(net, step, kernel, bias)
+        value = step if is_at_once else dense(net, step, kernel, bias)
         if state >= 0:
             value = net.add("ADD", [value, dense(net, state, recurrent, -1)], [1, 2 * UNITS])
         gate, new = (cut(net, value, [0, begin], [1, UNITS]) for begin in (0, UNITS))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from edgeq import host
 from edgeq.children.child import Child, time_limit_s
 from edgeq.children.framing import write_sample
-from edgeq.converters.calibration.statistics import Statistics
+from edgeq.converters.calibration.statistics import Statistics, is_kept
 from edgeq.errors import QuantizationError
 from edgeq.files import npy
 from edgeq.tflite import flatbuffer
@@ -85,13 +85,20 @@ class FloatRunner:
         self._child.close()
 
     def run(
-        self, model: FloatModel, samples: Iterator[Inputs], keep: int, observe: str = "all"
+        self,
+        model: FloatModel,
+        samples: Iterator[Inputs],
+        keep: int,
+        observe: str = "all",
+        every: int = 0,
     ) -> FloatRun:
         """One pass over the samples; a runner runs once.
 
         Args:
             samples: input name to array without batch dimension.
             keep: number of first batches whose outputs are returned.
+            every: after them, the outputs of each such batch are returned, too, so that they are
+                not all of one class where a data set is sorted; none for 0.
             observe: what to collect of the tensors: "all", their "extremes", or "nothing", which
                 runs the model as it is, for its outputs alone.
 
@@ -102,14 +109,14 @@ class FloatRunner:
         child = self._child
         # Room for a whole sample: the next one is prepared while this one runs.
         host.make_room(child.stdin, _PIPE_BYTES)
-        job = {"model": model.file.path, "result": str(self._result), "keep": keep}
-        kept: list[Inputs] = []
+        job = {"model": model.file.path, "result": str(self._result), "keep": keep, "every": every}
+        kept: dict[int, Inputs] = {}
         limit_s = time_limit_s()
         with child.feeding() as stream:
             stream.write(json.dumps({**job, "observe": observe}).encode() + b"\n")
-            for arrays in batches(samples, model.inputs):
-                if len(kept) < keep:
-                    kept.append(arrays)
+            for number, arrays in enumerate(batches(samples, model.inputs)):
+                if is_kept(number, keep, every):
+                    kept[number] = arrays
                 with child.limited(limit_s):
                     write_sample(stream, [arrays[spec.name] for spec in model.inputs])
         with child.limited(limit_s):
@@ -138,11 +145,16 @@ class FloatRunner:
 
 
 def run_float_model(
-    model: FloatModel, samples: Iterator[Inputs], folder: Path, keep: int, observe: str = "all"
+    model: FloatModel,
+    samples: Iterator[Inputs],
+    folder: Path,
+    keep: int,
+    observe: str = "all",
+    every: int = 0,
 ) -> FloatRun:
     """Run the float model once, in a new child process; see `FloatRunner.run`."""
     with FloatRunner(folder) as runner:
-        return runner.run(model, samples, keep, observe)
+        return runner.run(model, samples, keep, observe, every)
 
 
 def batches(samples: Iterator[Inputs], inputs: Sequence[TensorSpec]) -> Iterator[Inputs]:
@@ -172,16 +184,20 @@ def first_inputs(
     Returns:
         Input name to [kept, ...].
     """
-    kept = list(islice(batches(samples, inputs), keep))
+    kept = dict(enumerate(islice(batches(samples, inputs), keep)))
     return {
         spec.name: np.concatenate([kept[i][spec.name] for i in _alike(kept)]) for spec in inputs
     }
 
 
-def _alike(kept: Sequence[Inputs]) -> list[int]:
-    """Positions of the batches with the shape of the first; dynamic sizes may bring others."""
-    shapes = [{name: array.shape for name, array in inputs.items()} for inputs in kept]
-    return [position for position, shape in enumerate(shapes) if shape == shapes[0]]
+def _alike(kept: Mapping[int, Inputs]) -> list[int]:
+    """Numbers of the batches with the shape of the first; dynamic sizes may bring others."""
+    shapes = {
+        number: {name: array.shape for name, array in inputs.items()}
+        for number, inputs in kept.items()
+    }
+    first = next(iter(shapes.values()))
+    return [number for number, shape in shapes.items() if shape == first]
 
 
 def stack(group: Sequence[Inputs], inputs: Sequence[TensorSpec]) -> Inputs:
@@ -201,7 +217,7 @@ def _join(name: str, arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate([np.atleast_1d(array) for array in arrays])
 
 
-def _read(result: Path, model: FloatModel, kept: Sequence[Inputs]) -> FloatRun:
+def _read(result: Path, model: FloatModel, kept: Mapping[int, Inputs]) -> FloatRun:
     stored = npy.load_all(result)
     halves = stored["halves"]
     outputs = {

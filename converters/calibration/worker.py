@@ -1,7 +1,7 @@
 """The child process that runs the float model.
 
-On stdin, one line of JSON {"model", "result", "keep", "observe"} and then samples to the end; the
-ranges and the first outputs go to the result file.
+On stdin, one line of JSON {"model", "result", "keep", "every", "observe"} and then samples to the
+end; the ranges and the kept outputs go to the result file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from edgeq.converters.calibration.channel_groups import find_groups
 from edgeq.converters.calibration.lstm_steps import LstmSteps, find_lstms
 from edgeq.converters.calibration.norm_scales import open_norms
 from edgeq.converters.calibration.saturation import needed, read_by_softmax
-from edgeq.converters.calibration.statistics import BINS, ExactSum, bin_numbers
+from edgeq.converters.calibration.statistics import BINS, ExactSum, bin_numbers, is_kept
 from edgeq.converters.rewrites.soundness import READABLE
 from edgeq.tflite import flatbuffer
 
@@ -178,27 +178,27 @@ class Lane:
         self.count = 0
         self.kept: dict[str, NDArray[Any]] = {}
 
-    def work(self, queue: Queue, keep: int) -> tuple[int, Exception] | None:
-        """Take samples until there are none left; keep the outputs of those numbered below `keep`.
+    def work(self, queue: Queue, keep: int, every: int) -> tuple[int, Exception] | None:
+        """Take samples until there are none left; keep the outputs of those that `is_kept` names.
 
         Returns:
             The sample that failed, and how: the interpreter refuses, or a tensor holds NaN.
         """
         while (sample := queue.take()) is not None:
             try:
-                self._run(*sample, keep)
+                self._run(*sample, is_kept(sample[0], keep, every))
             except (RuntimeError, ValueError) as error:
                 queue.close()
                 return sample[0], error
         self.observer.settle()
         return None
 
-    def _run(self, number: int, arrays: Sequence[NDArray[Any]], keep: int) -> None:
+    def _run(self, number: int, arrays: Sequence[NDArray[Any]], keeps: bool) -> None:
         set_inputs(self._interpreter, self._inputs, arrays, self._shapes)
         if self.count == 0:
             require_dtypes(self._interpreter, self._dtypes)
         self._interpreter.invoke()
-        if number < keep:
+        if keeps:
             for place, index in enumerate(self._outputs):
                 self.kept[f"output_{place}_{number}"] = self._interpreter.get_tensor(index)
         # Views: the interpreter refuses to run while one of them is alive.
@@ -261,7 +261,7 @@ def expose(tree: Any, indices: Sequence[int]) -> bytes:
     return flatbuffer.serialize(tree)
 
 
-def run(path: Path, result: Path, samples: BinaryIO, keep: int, observe: str) -> None:
+def run(path: Path, result: Path, samples: BinaryIO, keep: int, every: int, observe: str) -> None:
     """Read samples to the end; write the result.
 
     Args:
@@ -301,7 +301,7 @@ def run(path: Path, result: Path, samples: BinaryIO, keep: int, observe: str) ->
     queue = Queue(samples)
     with ThreadPoolExecutor(count) as pool:
         failures = [
-            found for found in pool.map(lambda lane: lane.work(queue, keep), lanes) if found
+            found for found in pool.map(lambda lane: lane.work(queue, keep, every), lanes) if found
         ]
     if failures:
         raise min(failures, key=operator.itemgetter(0))[1]
@@ -374,6 +374,6 @@ def main() -> None:
     job = json.loads(line)
     paths = Path(job["model"]), Path(job["result"])
     try:
-        run(*paths, sys.stdin.buffer, job["keep"], job["observe"])
+        run(*paths, sys.stdin.buffer, job["keep"], job["every"], job["observe"])
     except (RuntimeError, ValueError) as error:
         sys.exit(str(error).splitlines()[-1] if str(error) else repr(error))

@@ -177,7 +177,8 @@ class _Steps:
     def _walk(self, start: set[int], *, forward: bool) -> set[int]:
         """The operators behind some, or before them; the walk ends in other layers with weights.
 
-        Those before are part of it: they compute what the steps read.
+        Those before are part of it: they compute what the steps read, with the product of all
+        steps' inputs, which PyTorch's layers compute at once.
         """
         found: set[int] = set()
         waiting = list(start)
@@ -187,10 +188,29 @@ class _Steps:
                 continue
             for near in self._near(place, forward=forward):
                 is_end = is_layer(self._kinds[near]) and near not in start
-                if near not in found and not (is_end and (forward or not self._is_step(near))):
+                is_own = not forward and (self._is_step(near) or self._is_for_all_steps(near))
+                if near not in found and (is_own or not is_end):
                     found.add(near)
                     waiting.append(near)
         return found
+
+    def _is_for_all_steps(self, place: int) -> bool:
+        """Whether an operator is a product whose rows are added to those of the states' products.
+
+        The product of another layer before is read by products itself.
+        """
+        operator = self._operators[place]
+        if self._kinds[place] != _PRODUCT or operator.builtinOptions.fusedActivationFunction:
+            return False
+        seen, waiting, readers = {place}, [place], set()
+        while waiting:
+            for near in self._near(waiting.pop(), forward=True):
+                if self._kinds[near] not in having("layout"):
+                    readers.add(self._kinds[near])
+                elif near not in seen:
+                    seen.add(near)
+                    waiting.append(near)
+        return bool(readers) and not any(map(is_layer, readers))
 
     def _near(self, place: int, *, forward: bool) -> list[int]:
         operator = self._operators[place]

@@ -253,6 +253,16 @@ def choose(samples: Samples, count: int, seed: int) -> tuple[int, ...]:
     return _rank(range(samples.count), count, seed)
 
 
+def spread(chosen: Sequence[int], most: int) -> tuple[int, ...]:
+    """Return at most so many of some samples, at even distances.
+
+    The first ones would often be of one class: data sets are sorted by class, class folders always.
+    """
+    if len(chosen) <= most:
+        return tuple(chosen)
+    return tuple(chosen[number * len(chosen) // most] for number in range(most))
+
+
 def hold_out(samples: Samples, chosen: Sequence[int], limit: int | None) -> tuple[int, ...]:
     """Choose samples that were not chosen for calibration; none when all were.
 

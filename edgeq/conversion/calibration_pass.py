@@ -65,7 +65,7 @@ def run_float(
         _judge(linter, (), issues)
     with ThreadPoolExecutor(1) as beside:  # another child process computes it
         asked = beside.submit(_ask_source, reader, job, model, first, linter)
-        run = runner.run(model, chain(first, fed), _kept(model), observe)
+        run = runner.run(model, chain(first, fed), CHECK_SAMPLES, observe, _every(model, plan))
         expected, hints = asked.result()
     if linter is not None:
         _judge(linter, hints, issues)
@@ -79,10 +79,11 @@ def run_float(
     return run, lower.check(model, expected, first_outputs)
 
 
-def _kept(model: FloatModel) -> int:
-    """Return the number of first batches whose outputs are kept."""
+def _every(model: FloatModel, plan: SamplePlan) -> int:
+    """Return the distance between batches whose outputs are kept."""
     size = 4 * sum(math.prod(spec.shape) for spec in model.outputs if -1 not in spec.shape)
-    return max(CHECK_SAMPLES, min(KEPT_SAMPLES, _MOST_KEPT // max(size, 1)))
+    most = max(CHECK_SAMPLES, min(KEPT_SAMPLES, _MOST_KEPT // max(size, 1)))
+    return math.ceil(len(plan.chosen) / calibrate.batch_size(model.inputs) / most)
 
 
 def run_again(
@@ -98,7 +99,9 @@ def run_again(
     """
     fed = feed(job, model, plan, "calibrate")
     observe = observe or _what_to_observe(job, model)
-    return calibrate.run_float_model(model, fed, job.folder, _kept(model), observe)
+    return calibrate.run_float_model(
+        model, fed, job.folder, CHECK_SAMPLES, observe, _every(model, plan)
+    )
 
 
 def _what_to_observe(job: Job, model: FloatModel) -> str:

@@ -26,6 +26,7 @@ from edgeq.converters.graph.ends import ARRANGING, LEVELS, Ends
 from edgeq.converters.graph.recurrence import find_passed_states
 from edgeq.converters.quantization.selectors import Mix
 from edgeq.converters.rewrites.editor import Editor
+from edgeq.converters.samples.open_samples import spread
 from edgeq.converters.writer.parameters import Affine, from_range
 from edgeq.converters.writer.precisions import choose_precisions, choose_tables, name_of
 from edgeq.converters.writer.write import Target, Writer
@@ -101,7 +102,7 @@ class EndLosses:
     def __init__(self, job: Job, model: FloatModel, plan: SamplePlan, run: FloatRun):
         assert plan.samples is not None
         self.job, self.model, self._run, self._samples = job, model, run, plan.samples
-        self._used = plan.chosen[:KEPT_SAMPLES]
+        self._used = spread(plan.chosen, KEPT_SAMPLES)
         self._content = Path(model.file.path).read_bytes()
         self._tree = shared_tree(self._content, "the float model")
         graph = self._tree.subgraphs[0]

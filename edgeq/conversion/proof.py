@@ -26,6 +26,7 @@ from edgeq.conversion.plan import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan
 from edgeq.converters.lowering import lower
 from edgeq.converters.proof import certificate
 from edgeq.converters.quantization.selectors import Mix
+from edgeq.converters.samples.open_samples import spread
 from edgeq.errors import CertificateError, DataError, DeviceError, GateError, QuantizationError
 from edgeq.issues import make_issue
 from edgeq.tflite import lstm
@@ -102,7 +103,7 @@ def measure_result(
     if used is None:
         used = plan.samples
         # On calibration samples the quality is too good: a few show only whether it works.
-        indices = plan.held_out or plan.chosen[:MAX_UNHELD]
+        indices = plan.held_out or spread(plan.chosen, MAX_UNHELD)
     assert used is not None
     reason = unclear_names(used.class_names, model.outputs)
     if reason is not None and plan.test is not None:

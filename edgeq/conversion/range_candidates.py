@@ -18,6 +18,7 @@ from edgeq.converters.calibration.statistics import Statistics, choose_ranges
 from edgeq.converters.calibration.zero_ranges import estimate_ranges
 from edgeq.converters.corrections.correct import parse_corrections
 from edgeq.converters.quantization.quantize import make_writer
+from edgeq.converters.samples.open_samples import spread
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer
@@ -70,7 +71,7 @@ class RangeCandidate:
 def choose_judges(job: Job, model: FloatModel, plan: SamplePlan) -> tuple[int, ...]:
     """Return every second calibration sample: they score the files, the others correct them."""
     most = _MOST_JUDGES_LARGE if is_large(job, model) else _MOST_JUDGES
-    return plan.chosen[_JUDGES - 1 :: _JUDGES][:most] or plan.chosen
+    return spread(plan.chosen[_JUDGES - 1 :: _JUDGES], most) or plan.chosen
 
 
 def choose_corrections(

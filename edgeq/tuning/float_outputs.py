@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgeq.accuracy.inference import read_interface
 from edgeq.accuracy.paired_runs import require_clear_names, run_pairs
 from edgeq.conversion.prepare import Prepared
-from edgeq.converters.samples.open_samples import Samples, hold_out
+from edgeq.converters.samples.open_samples import Samples, hold_out, spread
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import DataError, UsageError
 from edgeq.metrics.catalogue import default_metrics
@@ -86,7 +86,10 @@ def record(ready: Prepared, store: Store, *, needs_labels: bool) -> Recording:
         )
     require_clear_names(used.class_names, ready.model.outputs)
     assert ready.plan.samples is not None
-    fits = [sample.inputs for sample in ready.plan.samples.iterate(ready.plan.chosen[:_MOST_FITS])]
+    fits = [
+        sample.inputs
+        for sample in ready.plan.samples.iterate(spread(ready.plan.chosen, _MOST_FITS))
+    ]
     names = [spec.name for spec in ready.model.inputs]
     kept = {name: _keep(store, [sample[name] for sample in fits]) for name in names}
     if len(indices) < _FEWEST_APART:

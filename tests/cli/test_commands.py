@@ -315,7 +315,7 @@ def test_data_that_does_not_fit(
 def test_an_empty_folder(float_file: str, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     done = edgeq("convert", float_file, "--data", tmp_path / "images", "-o", tmp_path / "o.tflite")
-    assert "images holds no images." in complaint(done)
+    assert "images holds no images, .npy or .wav files." in complaint(done)
 
 
 def test_an_unreadable_image_among_good_ones(float_file: str, tmp_path: Path) -> None:

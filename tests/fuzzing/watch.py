@@ -18,7 +18,7 @@ EXPECTED_PROGRAMS = (
     # edgeq's own children, all by one door, and those of the agent among them
     rf"{PYTHON} {OURS}/entry\.py \{{.*\}} (edgeq(\.\w+)+|{OURS}/\w+\.py|{AGENT})"
     r"( .*)?",
-    rf"{PYTHON} {AGENT} (worker \d+ \d+|profile \d+ model-\d+\.tflite profile\.json \d+ \d+)",
+    rf"{PYTHON} {AGENT} (worker \d+|profile \d+ model-\d+\.tflite profile\.json \d+ \d+)",
     # Whether another Python has a package
     rf"{PYTHON} -c import sys; sys\.path\[:\] = filter\(None, sys\.path\)\\nfrom importlib\."
     r"metadata import version; print\(version\('[\w-]+'\)\)",

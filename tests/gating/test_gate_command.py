@@ -156,4 +156,4 @@ def test_the_policy_of_the_page_can_be_read(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "gate.md").read_text()
     (block,) = re.findall(r"```toml\n(.*?)```", page, re.S)
     (tmp_path / "edgeq.toml").write_text(block)
-    assert len(read_policy(tmp_path / "edgeq.toml").limits) == 12
+    assert len(read_policy(tmp_path / "edgeq.toml").limits) == 13

@@ -114,7 +114,7 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
          "float32, not 'int7'. For example: io = \"float32\""),
         (HEAD + "corrections = \"bas\"\n",
          "edgeq.toml, line 3: Unknown correction 'bas'; use "
-         "auto, none or some of equalize, saturate, bias, rounding, refit, clip."),
+         "auto, none or some of equalize, saturate, bias, rounding, refit, clip, ties."),
         (HEAD + 'output = "model"\n' + DATA,
          "edgeq.toml, line 3: output must end in .tflite, not 'model'. "
          'For example: output = "build/model.tflite"; all other files go to its folder.'),
@@ -134,7 +134,7 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
          "--preprocess mean=a: 'a' is not a number or fraction such as 1/255."),
         (HEAD + DATA + "preprocess = ['scal=1/255']\n", "edgeq.toml, line 5: --preprocess "
          "scal=1/255 has the unknown key 'scal'. Did you mean 'scale'? Known: resize, "
-         "letterbox, pad, channels, scale, offset, mean, std."),
+         "letterbox, pad, channels, exif, scale, offset, mean, std, sound."),
         (HEAD + "keep_float = ['(']\n" + DATA, "edgeq.toml, line 3: keep_float '(' cannot be read "
          "as a regular expression: missing ), unterminated subpattern at position 0."),
         (HEAD + "int16 = ['type:CONV_2D', '[']\n" + DATA, "edgeq.toml, line 3: int16 '[' cannot be "

@@ -4,7 +4,7 @@
     python agent.pyz run JOBDIR     do JOBDIR/job.json: events on stdout, JOBDIR/result.json
     python agent.pyz keep DIR       start workers that stay; a first line on stdin says which, each
                                     further one names a JOBDIR in DIR to run
-    python agent.pyz worker FD PID  (internal) the process that holds one interpreter
+    python agent.pyz worker PID     (internal) the process that holds one interpreter
     python agent.pyz profile PID MODEL RESULT.json THREADS RUNS
                                     (internal) the process that times a model's operators
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,6 +69,15 @@ def test_ranges_are_those_of_the_reference_kernels(
         assert (item.minimum, item.maximum) == pytest.approx(truth[item.index], abs=1e-5 * spread)
     assert minmax(run).sample_count == 24
     assert run.outputs[float_mobilenet.outputs[0].name].shape == (3, 10)
+
+
+def test_outputs_are_kept_over_all_samples(float_mobilenet: FloatModel, tmp_path: Path) -> None:
+    def run(keep: int, every: int) -> Any:
+        fed = pictures(float_mobilenet, 24, 1 / 255)
+        kept = run_float_model(float_mobilenet, fed, tmp_path, keep, "nothing", every)
+        return kept.outputs[float_mobilenet.outputs[0].name]
+
+    np.testing.assert_array_equal(run(2, 8), run(24, 0)[[0, 1, 8, 16]])
 
 
 def test_stock_calibration_widens_what_an_add_consumes_in_place_and_ours_does_not(

@@ -17,6 +17,12 @@ def test_a_layer_is_found_from_the_products_of_its_inputs_to_its_last_state() ->
     assert places == frozenset(range(ARRANGING, count - 1))  # without the last dense layer
 
 
+def test_the_product_of_all_inputs_at_once_belongs_to_the_layer() -> None:
+    """Its INT8 steps would cost 1.4 dB of a GRU from PyTorch, beside the same one from Keras."""
+    places, count = found(unrolled(is_at_once=True))
+    assert places == frozenset(range(count - 1))
+
+
 def test_a_layer_used_twice_is_recurrent_on_one_row_of_each_sample_only() -> None:
     assert found(repeated(1))[0] == frozenset(range(5))
     assert found(repeated(6))[0] == frozenset()
