@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -236,6 +237,14 @@ def test_a_box_has_the_name_of_its_class_in_python(name: str, tmp_path: Path) ->
     wanted = labelled(inputs, boxes_of(vector))
     assert done.stdout.splitlines() == [f"{kind};{label}" for kind, label in wanted]
     assert len({label for _, label in wanted}) == (1 if name == "turned" else 3)
+    done = subprocess.run(
+        [sys.executable, "-m", f"tiny_{name}", "x.npy"], cwd=folder, capture_output=True, text=True,
+        check=True, env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    shown = json.loads(done.stdout)["boxes"]
+    assert [(box["index"], box["label"]) for box in shown] == wanted
+    sides = [[box[key] for key in ("x1", "y1", "x2", "y2", "score")] for box in shown]
+    np.testing.assert_allclose(sides, boxes_of(vector)[:, 1:], atol=1e-6)
 
 
 def c_program(

@@ -84,7 +84,6 @@ def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
             *(["Box", "Boxes"] if boxes else []),
             *(["Join"] if contract.joins else []),
             *(["Letterbox"] if letterbox else []),
-            *(["list_boxes"] if boxes else []),
         ],
         "input_names": ", ".join(markdown(item.spec.name) for item in contract.inputs),
         "has_labels": bool(labels_of(contract)),
@@ -192,7 +191,12 @@ def _describe_boxes(contract: Contract) -> dict[str, Any] | None:
         if (value := getattr(plan.decoding, field.name)) != field.default
     }
     size = f"({plan.height}, {plan.width})"
-    return {"name": contract.boxes, "settings": settings, "size": size}
+    return {
+        "name": contract.boxes,
+        "settings": settings,
+        "size": size,
+        "is_labelled": bool(contract.box_labels),
+    }
 
 
 def _describe_results(contract: Contract) -> list[dict[str, Any]]:
@@ -207,14 +211,13 @@ def _describe_results(contract: Contract) -> list[dict[str, Any]]:
         for identifier, item in zip(contract.join_identifiers, contract.joins, strict=True)
     ]
     if contract.decoding is not None:
-        labels = f"_LABELS[{string(contract.boxes)}]" if contract.box_labels else "()"
         named = f"with {len(contract.box_labels)} labels" if contract.box_labels else "no labels"
         found.append(
             {
                 "identifier": contract.boxes,
                 "type": "tuple[Box, ...]",
                 "text": f"the best first, as {contract.decoding}; {named}.",
-                "reading": f"list_boxes(results[{string(contract.boxes)}], {labels})",
+                "reading": f"_BOXES.list(results[{string(contract.boxes)}])",
             }
         )
     return found

@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,12 @@ def predict(runner: Runner, path: Path, top: int) -> dict[str, Any]:
             except ValueError:  # many rows, as in a segmentation: values say more than a ranking
                 pass
         found[output.name] = _as_json(output.real(tensor).tolist())
-    results = runner.results(tensors)
-    return {**found, **{name: _as_json(values.tolist()) for name, values in results.items()}}
+    for name, values in runner.results(tensors).items():
+        if runner.BOXES is not None and name == runner.BOXES.name:
+            found[name] = list(map(asdict, runner.BOXES.list(values)))
+        else:
+            found[name] = _as_json(values.tolist())
+    return found
 
 
 def _as_json(values: Any) -> Any:

@@ -96,10 +96,21 @@ class Boxes:
         name: in the results.
         find: from outputs by name [1, ...] to boxes [1, at most, 6]: class, x1, y1, x2, y2, score;
             rows of class -1 are empty.
+        labels: of the classes; empty without names.
     """
 
     name: str
     find: Callable[[Mapping[str, Array]], Array]
+    labels: Sequence[str] = ()
+
+    def list(self, rows: Array) -> tuple[Box, ...]:
+        """The boxes of rows [boxes, 6], the best first."""
+        names = dict(enumerate(self.labels))
+        return tuple(
+            Box(int(row[0]), names.get(int(row[0]), ""), *map(float, row[1:]))
+            for row in rows
+            if row[0] >= 0
+        )
 
 
 def find_results(
@@ -116,13 +127,3 @@ def find_results(
         whole = {**{name: real[name] for name in real if name not in parts}, **found}
         found[boxes.name] = boxes.find({name: own[np.newaxis] for name, own in whole.items()})[0]
     return found
-
-
-def list_boxes(rows: Array, labels: Sequence[str]) -> tuple[Box, ...]:
-    """The boxes of rows [boxes, 6], the best first; labels name the classes, or are empty."""
-    names = dict(enumerate(labels))
-    return tuple(
-        Box(int(row[0]), names.get(int(row[0]), ""), *map(float, row[1:]))
-        for row in rows
-        if row[0] >= 0
-    )
