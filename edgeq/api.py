@@ -9,7 +9,8 @@ Each function imports what it alone needs: a conversion starts a tenth of a seco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,7 @@ def bench(
     python: PathLike | None = None,
     options: BenchOptions | None = None,
     data: Any = None,
+    preprocess: Sequence[str] | None = None,
     on_progress: OnProgress = quiet,
     **settings: Any,
 ) -> BenchResult:
@@ -161,18 +163,24 @@ def bench(
         device: see `device_runners/devices/kinds.py`.
         python: interpreter that runs the agent, this one by default.
         data: one real sample to feed instead of random values.
+        preprocess: of `data`; None uses the texts in each file.
         settings: fields of `BenchOptions`, e.g. `threads=4`.
 
     Raises:
         DeviceError: a model cannot be run there.
     """
-    paths = [Path(model) for model in _as_list(models)]
+    paths = _paths(models, 'Convert it first: edgeq.convert(model, "model.tflite", ...).')
     if not paths:
         raise UsageError("There is no model to measure.")
     target = resolve_device(device, python=None if python is None else Path(python))
     chosen = replace(options or BenchOptions(), **settings)
     data = read_once(data)
-    inputs = None if data is None else {str(path): _first_inputs(path, data) for path in paths}
+    if data is None and preprocess:
+        raise UsageError("--preprocess has no effect without --data.", hint="Leave it out.")
+    texts = None if preprocess is None else _as_list(preprocess)
+    inputs = None
+    if data is not None:
+        inputs = {str(path): _first_inputs(path, data, texts) for path in paths}
     from edgeq.device_runners.measuring import bench as measuring
 
     return measuring.bench(
@@ -221,7 +229,7 @@ def evaluate(
     from edgeq.comparison.evaluate import evaluate_models
 
     return evaluate_models(
-        [Path(model) for model in _as_list(models)],
+        _paths(models),
         _with_labels(data, labels),
         metrics=_as_list(metrics),
         preprocess=texts,
@@ -268,11 +276,12 @@ def compare(
     Raises:
         EdgeqError: one of its kinds.
     """
+    first, second = _paths([baseline, candidate])
     from edgeq.comparison.compare import compare_pair
 
     return compare_pair(
-        Path(baseline),
-        Path(candidate),
+        first,
+        second,
         _with_labels(data, labels),
         metrics=_as_list(metrics),
         preprocess=None if preprocess is None else _as_list(preprocess),
@@ -317,11 +326,12 @@ def debug(
         DataError: two different models, or samples that do not fit.
         EdgeqError: another of its kinds.
     """
+    first, second = _paths([baseline, candidate])
     from edgeq.debugging.debugger import debug_pair
 
     return debug_pair(
-        Path(baseline),
-        Path(candidate),
+        first,
+        second,
         _with_labels(data, labels),
         metrics=_as_list(metrics),
         decode=decode,
@@ -331,6 +341,22 @@ def debug(
         try_remedies=try_remedies,
         on_progress=on_progress,
     )
+
+
+def _paths(models: Any, hint: str = 'Save it first: model.save("model.keras").') -> list[Path]:
+    """Return the paths of one or several models.
+
+    Raises:
+        UsageError: a model is an object, which `convert` and `tune` alone take.
+    """
+    one = isinstance(models, (str, os.PathLike)) or not isinstance(models, Iterable)
+    several = [models] if one else list(models)
+    for model in several:
+        if not isinstance(model, (str, os.PathLike)):
+            raise UsageError(
+                f"A path is needed, not an object of type {type(model).__name__}.", hint=hint
+            )
+    return [Path(model) for model in several]
 
 
 def _as_list(given: Any) -> list[Any]:
@@ -350,10 +376,12 @@ def _labelled(data: Any, test_data: Any, labels: PathLike | None) -> dict[str, A
     return {"data": None if data is None else _with_labels(data, labels), "test_data": None}
 
 
-def _first_inputs(path: Path, data: Any) -> dict[str, NDArray[Any]]:
+def _first_inputs(
+    path: Path, data: Any, preprocess: Sequence[str] | None
+) -> dict[str, NDArray[Any]]:
     """The first sample of a data set as the exact input tensors of a model."""
     interface = read_interface(path)
-    texts = read_preprocessing(path)
+    texts = read_preprocessing(path) if preprocess is None else preprocess
     opened = open_samples(data, interface.inputs, parse_preprocessing(texts, interface.inputs))
     sample = next(opened.iterate([0]))
     return {

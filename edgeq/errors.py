@@ -23,15 +23,38 @@ EdgeqError                 exit 1
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+_MOST_NAMES = 1000  # of a folder, to look for the one that was meant
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """A question with the nearest known name and a blank behind it; "" if none is near."""
+    """A question with the nearest known name and a blank behind it; "" if none is near.
+
+    The shortest name that contains all of `given` goes before names with a similar spelling.
+    """
     import difflib  # for errors alone
 
-    close = difflib.get_close_matches(given.lower(), list(known), n=1)
+    names = list(known)
+    part = given.lower()
+    close = sorted((name for name in names if len(part) > 2 and part in name.lower()), key=len)
+    close = close or difflib.get_close_matches(part, names, n=1)
     return f"Did you mean {close[0]!r}? " if close else ""
+
+
+def nearest_path(path: Path) -> str:
+    """A question with the file or folder of the nearest name, as `did_you_mean` asks it."""
+    try:
+        names = [entry.name for entry in islice(os.scandir(path.parent), _MOST_NAMES)]
+    except (OSError, ValueError):  # there is no such folder, either
+        return ""
+    import difflib  # for errors alone
+
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"Did you mean {path.with_name(close[0]).as_posix()!r}? " if close else ""
 
 
 class EdgeqError(Exception):
@@ -78,7 +101,22 @@ class UnsupportedLayerError(EdgeqError):
 
 
 class DataError(EdgeqError):
-    """Raised when samples are missing, unreadable or do not fit the model's inputs."""
+    """Raised when samples are missing, unreadable or do not fit the model's inputs.
+
+    Args:
+        preprocess: the texts of `--preprocess` with which they would fit, empty if none would.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        details: str | None = None,
+        preprocess: tuple[str, ...] = (),
+    ):
+        super().__init__(message, hint=hint, details=details)
+        self.preprocess = preprocess
 
 
 class QuantizationError(EdgeqError):

@@ -44,6 +44,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "data.not_repeatable": IssueKind("warning", "the data yields other samples each time"),
     "data.cut": IssueKind("note", "only the first samples were read"),
     "data.class_order": IssueKind("warning", "numbered class folders sorted as text"),
+    "data.one_class": IssueKind("note", "a folder that may be one class of several"),
     "data.class_names": IssueKind("note", "label names sorted into class indices"),
     "data.labels_unclear": IssueKind("warning", "labels that cannot be tied to the classes"),
     "data.reshaped": IssueKind("note", "dimensions of size 1 added or removed"),
@@ -54,7 +55,9 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     # ---- eval and compare: how models were fed and compared
     "eval.fed_differently": IssueKind("warning", "models were fed different preprocessing"),
     "compare.baseline_quantized": IssueKind("warning", "the baseline is itself quantized"),
-    "compare.fed_otherwise": IssueKind("warning", "fed differently than the candidate declares"),
+    "compare.fed_otherwise": IssueKind(
+        "warning", "fed differently than the candidate was calibrated"
+    ),
     "compare.other_layers": IssueKind("warning", "the two models' layers differ"),
     "compare.batches_differ": IssueKind("warning", "the two models' batch sizes differ"),
     # ---- bench: the measurement and the machine under it

@@ -192,6 +192,12 @@ def float_mobilenet(lower: Lower) -> FloatModel:
     return lower(models.path("fmnist_mobilenet.keras"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _folders_of_tests_are_no_classes(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The folder of a test is not one class beside those of others (`data.one_class`)."""
+    (tmp_path_factory.getbasetemp() / "not-a-class").touch()
+
+
 @pytest.fixture(scope="session")
 def float_file(float_mobilenet: FloatModel) -> Path:
     """The float `.tflite` of the MobileNet-like model."""

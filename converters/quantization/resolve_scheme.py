@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeq.errors import UsageError
+from edgeq.errors import UsageError, did_you_mean
 from edgeq.values.schemes import SCHEMES, Scheme
 
 BLOCK_SIZES = (32, 64, 128, 256)
@@ -16,7 +16,10 @@ def resolve(scheme: str, io: str | None, granularity: str) -> tuple[Scheme, str]
         UsageError: unknown names, or a dtype or granularity the scheme cannot have.
     """
     if scheme not in SCHEMES:
-        raise UsageError(f"Unknown scheme {scheme!r}; use one of {', '.join(SCHEMES)}.")
+        raise UsageError(
+            f"Unknown scheme {scheme!r}; use one of {', '.join(SCHEMES)}.",
+            hint=did_you_mean(scheme, SCHEMES).strip() or None,
+        )
     if granularity not in GRANULARITIES:
         raise UsageError(
             f"Unknown granularity {granularity!r}; use one of {', '.join(GRANULARITIES)}."

@@ -106,7 +106,7 @@ class FolderSource(Source):
         self._input = spec.name
         self._decoder = self._listing.kind.decoder(spec, preprocessing)
         self._digests = bytearray(len(self._listing.files) * _DIGEST_BYTES)  # of files read so far
-        self._doubts = tuple(_doubts(self._listing, name))
+        self._doubts = (*_doubts(self._listing, name), *_one_class(self._listing, folder, name))
 
     @property
     def issues(self) -> tuple[Issue, ...]:
@@ -262,3 +262,28 @@ def _doubts(listing: _Listing, name: str) -> Iterator[Issue]:
                 )
                 yield make_issue("data.class_order", message)
                 return
+
+
+def _one_class(listing: _Listing, folder: Path, name: str) -> Iterator[Issue]:
+    """Ask whether a flat folder is one class, if all that is beside it are such folders."""
+    folder = folder.resolve()
+    if listing.class_names or folder == folder.parent:
+        return
+    try:
+        beside = sorted(path for path in folder.parent.iterdir() if not path.name.startswith("."))
+        are_alike = all(_holds_only(path, listing.kind) for path in beside)
+    except OSError:  # what is beside the data need not be readable
+        return
+    if len(beside) > 1 and are_alike:
+        message = (
+            f"{name} has no class folders, and the folders beside it hold {listing.kind.many}, "
+            f"too: one class only? Name its parent folder {folder.parent.name!r} for all classes."
+        )
+        yield make_issue("data.one_class", message)
+
+
+def _holds_only(folder: Path, kind: _Kind) -> bool:
+    """Whether a folder holds no folders, and begins with a sample."""
+    with os.scandir(folder) as entries:
+        first = next((entry for entry in entries if not entry.name.startswith(".")), None)
+        return first is not None and first.is_file() and bool(_only(kind, [first.name]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,12 @@ def image_shape(spec: TensorSpec) -> tuple[int, int, int] | None:
     return None
 
 
-def fit(array: Array, spec: TensorSpec, where: str, is_pixels: bool = False) -> Array:
+def fit(
+    array: Array,
+    spec: TensorSpec,
+    where: str,
+    declare: Callable[[str], tuple[str, ...]] | None = None,
+) -> Array:
     """Convert an array to the shape and dtype of an input.
 
     Dimensions of size 1 are added or removed where nothing else differs, because the order of the
@@ -70,7 +76,8 @@ def fit(array: Array, spec: TensorSpec, where: str, is_pixels: bool = False) -> 
         array: one sample without batch dimension, preprocessed.
         spec: the model input; -1 dimensions fit any size.
         where: names the sample in messages, e.g. "sample 3 of x.npz".
-        is_pixels: whether it came from 8-bit pixels, which edgeq can resize and convert.
+        declare: of 8-bit pixels, which edgeq can resize and convert: from further parts of
+            `--preprocess` to all its texts.
 
     Returns:
         A read-only array of the input's sample shape and `sample_dtype`.
@@ -89,7 +96,7 @@ def fit(array: Array, spec: TensorSpec, where: str, is_pixels: bool = False) -> 
         want not in (-1, size) for want, size in zip(wanted, array.shape, strict=True)
     ):
         if -1 in wanted or _without_ones(array.shape) != _without_ones(wanted):
-            raise _shape_error(array.shape, spec, where, is_pixels)
+            raise _shape_error(array.shape, spec, where, declare)
         array = array.reshape(wanted)
     if array.dtype.kind not in "fiub":
         raise DataError(
@@ -111,7 +118,10 @@ def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _shape_error(
-    shape: tuple[int, ...], spec: TensorSpec, where: str, is_pixels: bool
+    shape: tuple[int, ...],
+    spec: TensorSpec,
+    where: str,
+    declare: Callable[[str], tuple[str, ...]] | None,
 ) -> DataError:
     wanted, swap = sample_shape(spec), None
     if len(shape) == len(wanted) == 3:
@@ -127,19 +137,25 @@ def _shape_error(
             hint=f"Store the samples as x.transpose{swap[2]}, or one PyTorch sample as "
             f"x.permute{swap[3]}.{swap[4]}",
         )
-    hint = None
-    if is_pixels:
-        hint = CHANNELS_LAST_HINT if is_channels_first(spec) else _pixel_hint(shape, spec)
+    hint: str | None = None
+    texts: tuple[str, ...] = ()
+    if declare is not None and is_channels_first(spec):
+        hint = CHANNELS_LAST_HINT
+    elif declare is not None:
+        parts = _missing_parts(shape, spec)
+        texts = declare(",".join(parts)) if parts else ()
+        options = " ".join(f"--preprocess {shlex.quote(text)}" for text in texts)
+        hint = f"Declare it: {options}" if texts else None
     elif len(shape) + 1 == len(wanted) and shape == wanted[1:]:
         hint = "The first dimension must count samples: store one sample as x[None]."
-    return DataError(f"{takes}, but {holds}.", hint=hint)
+    return DataError(f"{takes}, but {holds}.", hint=hint, preprocess=texts)
 
 
-def _pixel_hint(shape: tuple[int, ...], spec: TensorSpec) -> str | None:
-    """The option that would make an image fit, None if there is no such option."""
+def _missing_parts(shape: tuple[int, ...], spec: TensorSpec) -> list[str]:
+    """The parts of `--preprocess` that would make an image fit, empty if none would."""
     target = image_shape(spec)
     if target is None or len(shape) not in (2, 3):
-        return None
+        return []
     channels = shape[2] if len(shape) == 3 else 1
     parts = []
     if -1 not in target[:2] and shape[:2] != target[:2]:
@@ -147,8 +163,8 @@ def _pixel_hint(shape: tuple[int, ...], spec: TensorSpec) -> str | None:
     if target[2] == 1 and channels == 3:
         parts.append("channels=gray")
     elif target[2] not in (-1, channels):
-        return None
-    return f"Declare it: --preprocess {','.join(parts)}" if parts else None
+        return []
+    return parts
 
 
 def _check_integers(array: Array, target: np.dtype[Any], spec: TensorSpec, where: str) -> None:

@@ -33,11 +33,12 @@ from edgeq.converters.samples.image_files import IMAGE_SUFFIXES, decode_mask
 from edgeq.converters.samples.input_shapes import Array, image_shape, quote
 from edgeq.converters.samples.relabelled import Labels, Relabelled
 from edgeq.converters.samples.sources import Source, plain_label, require_labels
-from edgeq.errors import DataError, UsageError
+from edgeq.errors import DataError, UsageError, nearest_path
 from edgeq.files.reading import read_file
 from edgeq.issues import make_issue
 from edgeq.metrics.letterbox import find_letterbox, to_whole
 from edgeq.values import Issue, Preprocessing, TensorSpec
+from edgeq.wording import list_some
 
 _MOST_BYTES = 1_000_000_000
 _MOST_BOXES = 10_000
@@ -83,7 +84,7 @@ def relabel(
     path, name = Path(labels), str(labels)
     size = next((how.resize for how in preprocessing if how.pad is not None), None)
     if not path.exists():
-        raise DataError(f"There is no file or folder {name}.", hint=_KNOWN)
+        raise DataError(f"There is no file or folder {name}.", hint=f"{nearest_path(path)}{_KNOWN}")
     suffix = path.suffix.lower()
     if not path.is_dir() and suffix not in (".npy", ".json", ".csv"):
         raise DataError(f"{name} is not a kind of labels that edgeq reads.", hint=_KNOWN)
@@ -155,7 +156,7 @@ def _read_coco(path: Path, name: str, source: FolderSource, size: tuple[int, int
             "annotations (image_id, category_id, bbox).",
         ) from error
     names = tuple(categories[kind] for kind in classes)
-    last, shown = len(names) - 1, _show_names(names)
+    last, shown = len(names) - 1, list_some(names)
     order = f"The categories of {name} became classes 0 to {last} by their ids: {shown}."
     return Labels(
         _pad([boxes[file] for file in _match([*boxes], source, name)], name),
@@ -227,12 +228,8 @@ def _read_classes(
             f"{where} names {len(names)} classes, but a box of {name} has the class {highest}.",
             hint="Write one name in each line, in the order of the classes, or remove the file.",
         )
-    order = f"The lines of {where} name the classes 0 to {len(names) - 1}: {_show_names(names)}."
+    order = f"The lines of {where} name the classes 0 to {len(names) - 1}: {list_some(names)}."
     return names, (make_issue("data.class_names", order),)
-
-
-def _show_names(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
 
 
 def _parse_yolo(content: bytes, where: str) -> list[Box]:

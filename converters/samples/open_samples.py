@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Any
@@ -21,6 +22,7 @@ from edgeq.converters.samples.open_source import SourceLike, open_source
 from edgeq.converters.samples.preprocessing import (
     apply,
     find_preprocessing,
+    format_preprocessing,
     parse_preprocessing,
 )
 from edgeq.converters.samples.references import is_function_reference
@@ -29,6 +31,7 @@ from edgeq.errors import DataError
 from edgeq.escaping import printable
 from edgeq.issues import make_issue
 from edgeq.values import DataRef, Issue, Preprocessing, TensorSpec
+from edgeq.wording import list_some
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +107,7 @@ class Samples:
         names = self.class_names
         told = {issue.code for issue in self._source.issues}
         if names and not told & {"data.class_order", "data.class_names"}:
-            shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-            classes = f"classes 0 to {len(names) - 1} in alphabetical order: {shown}"
+            classes = f"classes 0 to {len(names) - 1} in alphabetical order: {list_some(names)}"
             named = (make_issue("data.class_names", f"Label names became {classes}."),)
         return (*self._source.issues, *named, *reshaped)
 
@@ -160,7 +162,7 @@ class Samples:
         declared = find_preprocessing(self._preprocessing, spec.name)
         array = raw if declared is None else apply(declared, raw, row.where)
         is_pixels = raw.dtype == np.uint8 and raw.ndim in (2, 3)
-        fitted = fit(array, spec, row.where, is_pixels)
+        fitted = fit(array, spec, row.where, partial(self._declare, spec) if is_pixels else None)
         if fitted.shape != array.shape and self._source.kind not in ("images", "sounds"):
             self._reshaped.setdefault(
                 spec.name,
@@ -168,6 +170,14 @@ class Samples:
                 f"{show_shape(fitted.shape)}, which has the same elements in the same order.",
             )
         return fitted
+
+    def _declare(self, spec: TensorSpec, parts: str) -> tuple[str, ...]:
+        """All texts of `--preprocess` with more parts for an input: typed replace stored ones."""
+        texts = {entry.input: format_preprocessing(entry) for entry in self._preprocessing}
+        name = next((name for name in texts if name in (None, spec.name)), spec.name)
+        prefix = f"{spec.name}:" if len(self._inputs) > 1 else ""
+        texts[name] = f"{texts[name]},{parts}" if name in texts else f"{prefix}{parts}"
+        return tuple(texts.values())
 
 
 def open_samples(

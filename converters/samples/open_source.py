@@ -18,7 +18,7 @@ from edgeq.converters.samples.numpy_files import open_npy, open_npz
 from edgeq.converters.samples.python_objects import open_function, open_object
 from edgeq.converters.samples.references import is_function_reference, load_reference
 from edgeq.converters.samples.sources import Source, open_arrays
-from edgeq.errors import DataError
+from edgeq.errors import DataError, nearest_path
 from edgeq.values import Preprocessing, TensorSpec
 
 SourceLike = (
@@ -81,7 +81,9 @@ def _open_named(
     except FileNotFoundError as error:
         if is_function_reference(name):
             return open_source(load_reference(name), inputs, preprocessing, name)
-        raise DataError(f"There is no file or folder {name}.", hint=_KNOWN_SOURCES) from error
+        raise DataError(
+            f"There is no file or folder {name}.", hint=f"{nearest_path(path)}{_KNOWN_SOURCES}"
+        ) from error
     except (OSError, ValueError) as error:  # ValueError for a name with a zero in it
         raise DataError(f"{name!r} cannot be read: {quote(error)}.", hint=_KNOWN_SOURCES) from error
     name = name.replace(os.sep, "/")  # records have slashes, also on Windows

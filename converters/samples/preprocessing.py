@@ -109,6 +109,8 @@ def _add_part(values: dict[str, Any], part: str, text: str) -> None:
     if not equals and key not in PRESETS:
         what = f"the unknown preset {key!r}" if key else "an empty part"
         hint = f"{suggest(key, list(PRESETS))} Or KEY=VALUE with {', '.join(MAIN_KEYS)}."
+        if re.fullmatch(r"[-+]?[.\d][-+.\d/e]*", key):
+            hint = f"Did you mean scale={key}?"
         # std=0.9,1.1,1.3
         number, typed = r"[-+.\d/e]+", text.replace(" ", "")
         several = rf"(?<==){number}(,{number})+(?=,|$)"
@@ -116,6 +118,12 @@ def _add_part(values: dict[str, Any], part: str, text: str) -> None:
         if meant != typed:
             hint = f"Several numbers are separated by colons: {meant}"
         raise UsageError(f"--preprocess {text} has {what}.", hint=hint)
+    if re.search(r"\s\w+=", part):
+        whole = re.sub(r"\s+(?=\w+=)", ",", text)
+        raise UsageError(
+            f"--preprocess {text} has parts without a comma between them.",
+            hint=f"Separate parts by commas: {whole}",
+        )
     if equals and key not in KEYS:
         raise UsageError(
             f"--preprocess {text} has the unknown key {key!r}.", hint=suggest(key, KEYS, MAIN_KEYS)

@@ -23,6 +23,7 @@ from edgeq.metrics.intervals import interval_of, loss_interval
 from edgeq.metrics.metric import Metric, Outputs, WeightedMetric, first
 from edgeq.tflite.model_file import ModelFile, read_model
 from edgeq.values import MetricLoss, MetricPair, MetricValue, Quality, TensorSpec
+from edgeq.wording import list_some
 
 _MOST_LABEL_BYTES = 64 << 20
 
@@ -97,8 +98,8 @@ def unclear_names(names: Sequence[str], outputs: Sequence[TensorSpec]) -> str | 
     if not names or not widths or len(names) in widths:
         return None
     return (
-        f"The labels are {len(names)} names ({', '.join(names[:4])}"
-        f"{', ...' if len(names) > 4 else ''}), but the model has {widths[0]} classes, so the "
+        f"The labels are {len(names)} names ({list_some(names)}), "
+        f"but the model has {widths[0]} classes, so the "
         "names cannot be matched to classes."
     )
 

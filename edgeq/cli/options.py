@@ -45,7 +45,8 @@ data_options = _stack(
         help="How raw samples become inputs: scale=1/255, mean=..., std=..., resize=224x224, "
         "letterbox=640x640, channels=bgr, exif=apply, a keras.applications family such as "
         "mobilenet_v2, or for sounds sound=log-mel,rate=16000,window=480,hop=320,bands=40. "
-        "Repeat with NAME:SPEC for several inputs.",
+        "Parts are separated by commas: resize=64x64,scale=1/127.5,offset=-1 for pictures; values "
+        "become (x * scale + offset - mean) / std. Repeat with NAME:SPEC for several inputs.",
     ),
     click.option("--seed", default=0, show_default=True, help="Seed for choosing samples."),
 )

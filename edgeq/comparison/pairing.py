@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeq.accuracy.inference import Interface, read_interface
 from edgeq.conversion.convert import float_tflite
@@ -23,12 +24,22 @@ from edgeq.converters.lowering.exported_models import FRAMEWORKS
 from edgeq.converters.lowering.model_kinds import KINDS, identify
 from edgeq.converters.rewrites.outputs.cutting import cut_outputs
 from edgeq.converters.samples.open_samples import Samples
-from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
+from edgeq.converters.samples.preprocessing import (
+    find_preprocessing,
+    format_preprocessing,
+    parse_preprocessing,
+)
+from edgeq.converters.samples.same_feeding import are_same
 from edgeq.errors import DataError, UsageError
 from edgeq.files import storage
 from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer, lstm
-from edgeq.values import ConvertOptions, FileRef, Issue
+from edgeq.values import ConvertOptions, FileRef, Issue, Preprocessing, TensorSpec
+
+# Samples that fill less than this part of an input's range were not prepared like those that
+# it was calibrated with. A single dark picture is not enough to know.
+_NARROW = 8
+_NARROW_SAMPLES = 16
 
 
 def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path, int]:
@@ -78,12 +89,14 @@ def find_differences(
         preprocess: `--preprocess` texts for both.
         samples: the samples for both.
     """
-    found = _find_beyond(read_interface(files[1], baseline), samples)
-    carried = read_preprocessing(files[1])
-    fed = tuple(map(format_preprocessing, parse_preprocessing(preprocess, baseline.inputs)))
-    if carried and fed != carried:
-        message = f"The candidate declares {' '.join(carried)!r} and was fed {' '.join(fed)!r}"
-        found.append(make_issue("compare.fed_otherwise", f"{message}; remove --preprocess."))
+    candidate, specs = read_interface(files[1], baseline), baseline.inputs
+    carried = parse_preprocessing(read_preprocessing(files[1]), specs)
+    fed = parse_preprocessing(preprocess, specs)
+    found = _find_beyond(candidate, samples, is_declared=bool(carried))
+    if carried and not are_same(fed, carried, specs):
+        found.append(_fed_otherwise(fed, carried, specs))
+    elif fed and not carried:
+        found += _find_narrow(candidate, samples, fed)
     real = flatbuffer.parse(files[0].read_bytes(), "FP32")
     made = flatbuffer.parse(float_twin(files[1].read_bytes()), "it")
     if lstm.count(real) == lstm.count(made):  # otherwise one of them has unrolled layers
@@ -105,22 +118,79 @@ def find_differences(
     return tuple(found)
 
 
-def _find_beyond(candidate: Interface, samples: Samples) -> list[Issue]:
-    """Return issues if samples exceed the range of a quantized input by far."""
+def _fed_otherwise(
+    fed: Sequence[Preprocessing], carried: Sequence[Preprocessing], specs: Sequence[TensorSpec]
+) -> Issue:
+    """State what the candidate declares, and how to feed it so from the same samples."""
+    wanted = [
+        _with_size(entry, find_preprocessing(fed, entry.input or specs[0].name))
+        for entry in carried
+    ]
+    way = "remove --preprocess" if wanted == list(carried) else f"write {_options(wanted)}"
+    if are_same(carried, (), specs):  # it was forgotten when the file was made
+        way = f"convert again with {_options(fed)}"
+    message = f"The candidate declares {_show(carried)} and was fed {_show(fed)}; {way}."
+    return make_issue("compare.fed_otherwise", message)
+
+
+def _with_size(carried: Preprocessing, fed: Preprocessing | None) -> Preprocessing:
+    """Return what a file declares, with the size and the gray that these samples need."""
+    if fed is None:
+        return carried
+    sized = replace(carried, resize=fed.resize or carried.resize, pad=fed.pad, exif=fed.exif)
+    return replace(sized, channels="gray") if fed.channels == "gray" else sized
+
+
+def _show(declared: Sequence[Preprocessing]) -> str:
+    return repr(" ".join(map(format_preprocessing, declared)))
+
+
+def _options(declared: Sequence[Preprocessing]) -> str:
+    return " ".join(f"--preprocess {format_preprocessing(entry)}" for entry in declared)
+
+
+def _input_ranges(candidate: Interface) -> Iterator[tuple[TensorSpec, NDArray[np.float64]]]:
+    """Yield the quantized inputs and the smallest and the largest value that each can take."""
+    for spec in candidate.inputs:
+        if spec.scales:
+            limits = np.iinfo(spec.dtype)
+            ends = np.array([limits.min, limits.max], np.float64) - spec.zero_points[0]
+            yield spec, ends * spec.scales[0]
+
+
+def _find_narrow(
+    candidate: Interface, samples: Samples, fed: Sequence[Preprocessing]
+) -> Iterator[Issue]:
+    """Yield issues if samples fill only a small part of the range of a quantized input."""
+    taken = list(samples.iterate(range(samples.count_up_to(_NARROW_SAMPLES))))
+    for spec, ends in _input_ranges(candidate):
+        values = [sample.inputs[candidate.input_names[spec.name]] for sample in taken]
+        low, high = min(map(np.min, values)), max(map(np.max, values))
+        if (high - low) * _NARROW < ends[1] - ends[0]:
+            message = (
+                "The candidate was calibrated without preprocessing: its range for input "
+                f"{spec.name!r} is {ends[0]:.3g} to {ends[1]:.3g}. It was fed with {_show(fed)}, "
+                f"which gives {low:.3g} to {high:.3g}: convert again with {_options(fed)}."
+            )
+            yield make_issue("compare.fed_otherwise", message)
+
+
+def _find_beyond(candidate: Interface, samples: Samples, is_declared: bool) -> list[Issue]:
+    """Return issues if samples exceed the range of a quantized input by far.
+
+    Args:
+        is_declared: whether the candidate declares its preprocessing.
+    """
+    way = "" if is_declared else ": declare the preprocessing with --preprocess"
     found = []
     sample = next(samples.iterate((0,)))
-    for spec in candidate.inputs:
-        if not spec.scales:
-            continue
-        limits = np.iinfo(spec.dtype)
-        ends = (np.array([limits.min, limits.max]) - spec.zero_points[0]) * spec.scales[0]
+    for spec, ends in _input_ranges(candidate):
         values = sample.inputs[candidate.input_names[spec.name]]
         low, high = np.percentile(values, (5, 95))  # rare values may exceed it on purpose
         if max(high - ends[1], ends[0] - low) > ends[1] - ends[0]:
             message = (
                 f"Most values for input {spec.name!r} are {low:.3g} to {high:.3g}, but the "
-                f"candidate's range is {ends[0]:.3g} to {ends[1]:.3g}: declare the preprocessing "
-                "with --preprocess."
+                f"candidate's range is {ends[0]:.3g} to {ends[1]:.3g}{way}."
             )
             found.append(make_issue("data.range_mismatch", message))
     return found

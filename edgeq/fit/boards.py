@@ -8,7 +8,6 @@ core = "Cortex-M4F"    # optional
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -17,7 +16,7 @@ from typing import Any
 
 import tomlkit
 
-from edgeq.errors import UsageError
+from edgeq.errors import UsageError, did_you_mean
 from edgeq.project import ProjectFile, read_project, unknown_key
 from edgeq.values import Board, Document
 
@@ -119,12 +118,10 @@ def choose(names: Iterable[str], own: Mapping[str, Board]) -> tuple[Board, ...]:
     found = []
     for name in names:
         if name not in boards:
-            close = difflib.get_close_matches(name, boards, n=1)
-            guess = f"Did you mean {close[0]}? " if close else ""
             raise UsageError(
                 f"--board {name!r} is unknown.",
-                hint=f"{guess}edgeq fit MODEL lists all; declare your own as [boards.{name}] in "
-                "edgeq.toml, or give --flash and --ram.",
+                hint=f"{did_you_mean(name, boards)}edgeq fit MODEL lists all; declare your own "
+                f"as [boards.{name}] in edgeq.toml, or give --flash and --ram.",
             )
         found.append(boards[name])
     return tuple(found)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeq.errors import UsageError, did_you_mean
+from edgeq.errors import UsageError, did_you_mean, nearest_path
 from edgeq.gating.policy import NOT_DISPROVEN, PROOFS, PROVEN, Limit, Policy
 from edgeq.gating.rules import RULES, Rule, rules_in
 from edgeq.issues import ISSUE_KINDS
@@ -25,6 +25,12 @@ def read_policy(path: Path) -> Policy:
     Raises:
         UsageError: there is no policy, it has no rule, or a name or value in it is wrong.
     """
+    if not path.exists():
+        raise UsageError(
+            f"{path} does not exist.",
+            hint=f"{nearest_path(path)}`edgeq init MODEL` writes one; or write two lines into it: "
+            "[policy] and below it max_drop_points = 0.5",
+        )
     project = read_project(path)
     table = project.sections.get("policy")
     if table is None:

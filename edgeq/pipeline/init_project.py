@@ -18,7 +18,7 @@ from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.converters.samples.references import is_function_reference
 from edgeq.converters.training.learned_ranges import trained_granularity
 from edgeq.device_runners.devices.registry import PROJECT_FILE
-from edgeq.errors import DataError, UsageError
+from edgeq.errors import DataError, UsageError, nearest_path
 from edgeq.escaping import printable, toml_string
 from edgeq.files import scratch, storage
 from edgeq.packaging.targets import NAMES as TARGETS
@@ -270,7 +270,10 @@ def _place(source: str | None, folder: Path) -> str | None:
         return _relative(Path(source), folder)
     if is_function_reference(source):
         return source
-    raise DataError(f"There is no file or folder {source}.", hint="Leave it out for now.")
+    raise DataError(
+        f"There is no file or folder {source}.",
+        hint=f"{nearest_path(Path(source))}Leave it out for now.",
+    )
 
 
 def _quote(text: str) -> str:

@@ -14,7 +14,7 @@ from edgeq.converters.training.learned_ranges import trained_granularity
 from edgeq.device_runners.devices.addresses import resolve_address
 from edgeq.device_runners.devices.device import Device
 from edgeq.device_runners.devices.registry import NamedDevice, read_devices
-from edgeq.errors import DataError, SourceError, UsageError
+from edgeq.errors import DataError, SourceError, UsageError, nearest_path
 from edgeq.fit.boards import choose, own_boards
 from edgeq.gating.parsing import read_policy
 from edgeq.packaging.assembly.build import PackageOptions
@@ -287,7 +287,8 @@ def _find_data(given: Given, key: str) -> str | None:
     if key == "labels":
         known = "a COCO JSON file, a folder of YOLO text files or masks, a .csv or .npy file"
     raise DataError(
-        f"{setting.where}: there is no file or folder {path} for {key}.", hint=f"Name {known}."
+        f"{setting.where}: there is no file or folder {path} for {key}.",
+        hint=f"{nearest_path(path)}Name {known}.",
     )
 
 

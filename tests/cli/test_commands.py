@@ -10,12 +10,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgeq import models
 from edgeq.cli import options
+from edgeq.errors import DataError, UsageError
 from edgeq.values import FloatModel
 from tests.commands import run_edgeq as edgeq
 
@@ -218,8 +221,7 @@ def test_compare_tells_what_is_fed_otherwise_or_of_other_layers(
     beyond, _ = raw.issues
     assert beyond.code == "data.range_mismatch"
     assert beyond.message == (
-        "Most values for input 'image' are 0 to 220, but the candidate's range is 0 to 1: declare "
-        "the preprocessing with --preprocess."
+        "Most values for input 'image' are 0 to 220, but the candidate's range is 0 to 1."
     )
     fed, layers = other.issues
     assert fed.code == "compare.fed_otherwise"
@@ -229,6 +231,81 @@ def test_compare_tells_what_is_fed_otherwise_or_of_other_layers(
     assert layers.code == "compare.other_layers"
     assert layers.message.startswith("These are two different models: layer ")
     assert other.verdict != "ship"
+
+
+def test_a_folder_needs_its_size_beside_the_preprocessing_of_the_file(
+    int8_mobilenet: Path, float_file: Path, tmp_path: Path
+) -> None:
+    """The hint is the whole declaration, because what is typed replaces what the file declares."""
+    import edgeq as package
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    images = np.load(TEST)["x"][:3].reshape(-1, 28, 28)
+    for number, image in enumerate(images):
+        large = np.repeat(np.repeat(image, 2, 0), 2, 1)
+        Image.fromarray(large).convert("RGB").save(folder / f"{number}.png")
+    whole = "scale=1/255,resize=28x28,channels=gray"
+    quick: dict[str, Any] = {"rounds": 3, "runs": 5}
+    for call in (
+        lambda: package.compare(float_file, int8_mobilenet, folder),
+        lambda: package.evaluate(int8_mobilenet, folder),
+        lambda: package.bench(int8_mobilenet, data=folder, **quick),
+    ):
+        with pytest.raises(DataError) as caught:
+            call()
+        assert caught.value.hint == f"Declare it: --preprocess {whole}"
+    package.bench(int8_mobilenet, data=folder, preprocess=whole, **quick)
+    given = {"samples": 3, "latency": False}
+    found = package.compare(float_file, int8_mobilenet, folder, preprocess=whole, **given)
+    assert found.issues == ()
+    part = "resize=28x28,channels=gray"
+    found = package.compare(float_file, int8_mobilenet, folder, preprocess=part, **given)
+    assert [issue.message for issue in found.issues if issue.code == "compare.fed_otherwise"] == [
+        f"The candidate declares 'scale=1/255' and was fed '{part}'; write --preprocess "
+        f"{part},scale=1/255."
+    ]
+
+
+def test_functions_that_take_paths_refuse_a_model_object(int8_mobilenet: Path) -> None:
+    import edgeq as package
+
+    save = (
+        'A path is needed, not an object of type object. Save it first: model.save("model.keras").'
+    )
+    for call in (
+        lambda: package.compare(object(), int8_mobilenet, TEST),
+        lambda: package.debug(object(), int8_mobilenet, TEST),
+        lambda: package.evaluate([int8_mobilenet, object()], TEST),
+    ):
+        with pytest.raises(UsageError) as caught:
+            call()
+        assert str(caught.value) == save
+    with pytest.raises(UsageError, match="Convert it first"):
+        package.bench(object())
+
+
+def test_a_scheme_may_be_typed_in_capitals(float_file: Path, tmp_path: Path) -> None:
+    done = edgeq("convert", float_file, "--scheme", "FP16", "-o", tmp_path / "half.tflite")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_file_that_was_calibrated_without_preprocessing_is_told(
+    float_file: Path, tmp_path: Path
+) -> None:
+    import edgeq as package
+
+    raw = tmp_path / "raw.tflite"
+    package.convert(float_file, raw, data=CALIBRATION, effort="fast")
+    given = {"samples": 20, "latency": False}
+    found = package.compare(float_file, raw, TEST, preprocess="scale=1/255", **given)
+    assert [issue.code for issue in found.issues] == ["compare.fed_otherwise"]
+    assert found.issues[0].message == (
+        "The candidate was calibrated without preprocessing: its range for input 'image' is 0 to "
+        "255. It was fed with 'scale=1/255', which gives 0 to 1: convert again with --preprocess "
+        "scale=1/255."
+    )
+    assert package.compare(float_file, raw, TEST, **given).issues == ()
 
 
 def test_two_inputs_are_matched_by_name(tmp_path: Path) -> None:

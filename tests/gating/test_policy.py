@@ -97,8 +97,11 @@ def test_a_code_with_a_typo_has_a_guess(tmp_path: Path) -> None:
 def test_broken_toml_and_a_missing_file_are_said(tmp_path: Path) -> None:
     assert refused(tmp_path, "[policy\n").startswith("F cannot be read as TOML: ")
     with pytest.raises(UsageError) as caught:
-        read_policy(tmp_path / "none.toml")
-    assert str(caught.value) == (f"{tmp_path}/none.toml cannot be read: No such file or directory.")
+        read_policy(tmp_path / "new/none.toml")
+    assert str(caught.value) == (
+        f"{tmp_path}/new/none.toml does not exist. `edgeq init MODEL` writes one; or write two "
+        "lines into it: [policy] and below it max_drop_points = 0.5"
+    )
 
 
 def test_limits_keep_their_lines_and_words(tmp_path: Path) -> None:

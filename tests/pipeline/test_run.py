@@ -270,6 +270,17 @@ def test_data_that_are_not_there_are_named_with_their_line(project: Path) -> Non
     assert done.exception.message == (
         f"{project}/edgeq.toml, line 7: there is no file or folder {project}/tset.npz for test."
     )
+    assert done.exception.hint.startswith(f"Did you mean '{project}/test.npz'? Name an .npz")
+
+
+def test_a_size_that_is_missing_is_declared_in_the_file(project: Path) -> None:
+    np.savez(project / "samples.npz", x=np.zeros((20, 56, 56, 1), np.uint8))
+    edit(project, "[run]", 'preprocess = ["scale=1/255"]\n\n[run]')
+    done = run(project)
+    assert isinstance(done.exception, DataError)
+    assert done.exception.hint == (
+        f'Declare it in [data] of {project}/edgeq.toml: preprocess = ["scale=1/255,resize=28x28"]'
+    )
 
 
 def test_packages_are_made_of_what_passed_the_gate_only(project: Path) -> None:

@@ -81,6 +81,10 @@ def bench_options(given: dict[str, Any]) -> BenchOptions:
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", metavar="DATA", help="Feed its first sample instead of random values.")
 @click.option(
+    "--preprocess", multiple=True, metavar="SPEC",
+    help="How that sample becomes inputs, instead of what the files declare.",
+)  # fmt: skip
+@click.option(
     "--benchmark-model",
     metavar="PATH",
     help="On adb devices, measure with TensorFlow's benchmark_model: a file on this machine, or an "
@@ -110,6 +114,7 @@ def command(models: tuple[Path, ...], **given: Any) -> None:
             python=given["python"],
             options=options,
             data=given["data"],
+            preprocess=given["preprocess"] or None,
             on_progress=show,
         )
 

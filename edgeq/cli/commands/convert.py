@@ -77,7 +77,8 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @click.option("--test-data", metavar="DATA", help="Labelled samples to measure quality on.")
 @task_options
 @click.option(
-    "--scheme", type=click.Choice(list(SCHEMES)), default="int8", show_default=True,
+    "--scheme", type=click.Choice(list(SCHEMES), case_sensitive=False), default="int8",
+    show_default=True,
     help="; ".join(f"{scheme.name}: {scheme.summary}" for scheme in SCHEMES.values()) + ".",
 )  # fmt: skip
 @click.option(

@@ -15,8 +15,8 @@ from edgeq.cli.options import progress_display
 from edgeq.cli.printing import say, show, show_above, show_json
 from edgeq.cli.trust import require_trust, trust_option
 from edgeq.device_runners.devices.registry import PROJECT_FILE, project_file
-from edgeq.errors import UsageError
-from edgeq.escaping import printable
+from edgeq.errors import DataError, UsageError
+from edgeq.escaping import printable, toml_string
 from edgeq.files import storage
 from edgeq.pipeline.plan import Plan, read_plan
 from edgeq.pipeline.running import FAILED, LEFT_OUT, MADE, Outcome, run_plan
@@ -60,7 +60,11 @@ _FLAGS: dict[str, tuple[Name, str]] = {
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Do everything again.")
 @click.option("-o", "--output", metavar="OUT.tflite", help="Instead of [model] output.")
-@click.option("--scheme", type=click.Choice(list(SCHEMES)), help="Instead of [model] scheme.")
+@click.option(
+    "--scheme",
+    type=click.Choice(list(SCHEMES), case_sensitive=False),
+    help="Instead of [model] scheme.",
+)
 @click.option("--io", type=click.Choice(IO_DTYPES), help="Instead of [model] io.")
 @click.option("--effort", type=click.Choice(EFFORTS), help="Instead of [model] effort.")
 @click.option("--data", metavar="DATA", help="Instead of [data] calibration.")
@@ -124,6 +128,13 @@ def command(path: Path, first: str | None, **given: Any) -> int:
     except KeyboardInterrupt:
         say("Interrupted; finished steps are kept, and the same command continues.", err=True)
         return 128 + signal.SIGINT
+    except DataError as error:
+        if not error.preprocess:
+            raise
+        texts = ", ".join(map(toml_string, error.preprocess))
+        raise DataError(
+            error.message, hint=f"Declare it in [data] of {path}: preprocess = [{texts}]"
+        ) from error
     return _conclude(plan, outcomes, shows_steps)
 
 

@@ -17,8 +17,6 @@ from edgeq.packaging.contract.values import Contract
 from edgeq.records.parts import split
 from edgeq.records.reading import Record
 
-_SHOWN = 4
-
 Scored = tuple[str, Sequence[str]]  # who scored, and its names of the classes
 
 
@@ -99,7 +97,7 @@ def require_order(contract: Contract, scored: Sequence[Scored]) -> None:
     if not problems:
         return
     names = next(names for source, names in scored if find_disorder(contract, [(source, names)]))
-    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    shown = ", ".join(names)
     raise UsageError(
         f"The labels are in another order than the classes of the data: {problems[0]}.",
         hint=f"Write them in the order {printable(shown)}; if the model was trained in another, "

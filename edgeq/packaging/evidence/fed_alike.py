@@ -9,24 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.samples.front_end import format_front_end
-from edgeq.converters.samples.preprocessing import (
-    find_preprocessing,
-    format_preprocessing,
-    parse_preprocessing,
-)
+from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
+from edgeq.converters.samples.same_feeding import are_same
 from edgeq.errors import UsageError
 from edgeq.packaging.contract.values import Contract
 from edgeq.records.parts import split
 from edgeq.records.reading import Record
 from edgeq.tflite.model_file import ModelFile
-from edgeq.values import Preprocessing, TensorSpec
-
-_RELATIVE = 1e-5  # of a factor: 0.0039216 is 1/255 as people type it
+from edgeq.values import Preprocessing
 
 
 def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record]) -> list[str]:
@@ -42,7 +34,7 @@ def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record
     """
     ours, specs = contract.declared, [item.spec for item in contract.inputs]
     own = parse_preprocessing(read_preprocessing(model), specs)
-    if own and not _are_same(ours, own, specs):
+    if own and not are_same(ours, own, specs):
         raise UsageError(
             f"--preprocess {_show(ours)} contradicts {_show(own)}, which {model.path} was "
             "calibrated with and carries.",
@@ -61,7 +53,7 @@ def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record
         except UsageError as error:
             notes.append(f"{record.path} does not state how this model was fed: {error.message}")
             continue
-        if _are_same(ours, theirs, specs):
+        if are_same(ours, theirs, specs):
             continue
         if not theirs:
             notes.append(
@@ -89,34 +81,6 @@ def _measured(records: Sequence[Record], sha256: str) -> Iterator[tuple[Record, 
             for item in part.value:
                 if item.model.sha256 == sha256:
                     yield part.record, item.preprocessing
-
-
-def _are_same(
-    ours: Sequence[Preprocessing], theirs: Sequence[Preprocessing], specs: Sequence[TensorSpec]
-) -> bool:
-    return all(
-        _does_same(
-            find_preprocessing(ours, spec.name) or Preprocessing(),
-            find_preprocessing(theirs, spec.name) or Preprocessing(),
-        )
-        for spec in specs
-    )
-
-
-def _does_same(one: Preprocessing, other: Preprocessing) -> bool:
-    """Whether two make the same numbers from one sample, in whatever way they are written."""
-    if (one.channels == "bgr") != (other.channels == "bgr") or one.sound != other.sound:
-        return False
-    (factor, shift), (other_factor, other_shift) = _affine(one), _affine(other)
-    return np.allclose(factor, other_factor, rtol=_RELATIVE, atol=0) and np.allclose(
-        shift, other_shift, rtol=_RELATIVE, atol=_RELATIVE
-    )
-
-
-def _affine(item: Preprocessing) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """`x * factor + shift`, which `(x * scale + offset - mean) / std` is."""
-    std = np.array(item.std or (1.0,))
-    return item.scale / std, (item.offset - np.array(item.mean or (0.0,))) / std
 
 
 def _show(declared: Sequence[Preprocessing]) -> str:

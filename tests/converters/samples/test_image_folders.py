@@ -252,3 +252,31 @@ def test_nested_class_folders_are_refused(tmp_path):
         "Name the folder whose folders are the classes."
     ):
         open_samples(tmp_path, [COLOUR])
+
+
+def test_one_of_several_classes_is_asked_about(tmp_path):
+    for name in ("train/arrow", "train/circle", "val/arrow", "val/more/circle"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        save(tmp_path / name / "a.png")
+    folder = tmp_path / "train/arrow"
+    message = (
+        f"{folder} has no class folders, and the folders beside it hold images, too: one class "
+        "only? Name its parent folder 'train' for all classes."
+    )
+    assert open_samples(folder, [COLOUR]).issues == (make_issue("data.one_class", message),)
+    assert open_samples(tmp_path / "val/arrow", [COLOUR]).issues == ()  # more/ holds a folder
+
+
+def test_a_missing_folder_names_the_nearest(tmp_path):
+    (tmp_path / "train").mkdir()
+    with pytest.raises(DataError) as caught:
+        open_samples(tmp_path / "trian", [COLOUR])
+    assert caught.value.hint.startswith(f"Did you mean '{tmp_path}/train'? Known: ")
+
+
+def test_a_list_of_names_never_hides_one(tmp_path):
+    for count, shown in ((5, "c0, c1, c2, c3, c4"), (6, "c0, c1, c2, c3 and 2 more")):
+        for number in range(count):
+            save(tmp_path / f"c{number}/a.png")
+        (issue,) = open_samples(tmp_path, [COLOUR]).issues
+        assert issue.message.endswith(f" in alphabetical order: {shown}.")

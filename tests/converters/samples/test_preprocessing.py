@@ -143,6 +143,12 @@ ALL_PRESETS = ", ".join(PRESETS)
             "--preprocess scale=1/255,std=0.9,1.1,1.3 has the unknown preset '1.1'. Several "
             "numbers are separated by colons: scale=1/255,std=0.9:1.1:1.3",
         ),
+        ("1/255", "--preprocess 1/255 has the unknown preset '1/255'. Did you mean scale=1/255?"),
+        (
+            "resize=64x64 scale=1/127.5 ,offset=-1",
+            "--preprocess resize=64x64 scale=1/127.5 ,offset=-1 has parts without a comma between "
+            "them. Separate parts by commas: resize=64x64,scale=1/127.5 ,offset=-1",
+        ),
         ("scale=2,scale=3", "--preprocess scale=2,scale=3 sets scale a second time."),
         (
             "scale=1/0",

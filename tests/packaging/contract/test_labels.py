@@ -134,7 +134,9 @@ def test_labels_in_another_order_than_the_data_are_refused(
             "The labels are in another order than the classes of the data: class 0 of output "
             f"'class' is called 't-shirt', but {who} scored 't-shirt' as class 8."
         )
-        assert "Write them in the order ankle boot, bag, coat, dress, ..." in str(caught.value.hint)
+        assert "Write them in the order ankle boot, bag, coat, dress, pullover, " in str(
+            caught.value.hint
+        )
     ordered = [name.replace("-", "_").title() for name in sorted(LABELS)]
     made = make_package(int8_mobilenet, "python", labels={"": ordered}, **plain)
     # The label of index i is the class that the data scored as i.
