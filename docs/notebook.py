@@ -25,6 +25,7 @@ def run(notebook: dict[str, Any]) -> dict[str, Any]:
     Raises:
         RuntimeError: a cell fails.
     """
+    os.environ["COLUMNS"] = "100"  # whatever terminal this runs in
     shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
     cells = []
     for number, cell in enumerate(notebook["cells"], 1):

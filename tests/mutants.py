@@ -85,6 +85,7 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "decoding": ("edgeq/metrics/decoding.py", ("tests/metrics/test_decoding.py",)),
     "detection": ("edgeq/metrics/detection.py", ("tests/metrics/test_detection.py",)),
     "keypoints": ("edgeq/metrics/keypoints.py", _METRICS),
+    "letterbox": ("edgeq/metrics/letterbox.py", ("tests/metrics/test_letterbox.py",)),
     "metric": ("edgeq/metrics/metric.py", _METRICS),
     "ranking": ("edgeq/metrics/ranking.py", _METRICS),
     "regression": ("edgeq/metrics/regression.py", _METRICS),

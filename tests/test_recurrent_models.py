@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -85,7 +86,8 @@ def test_the_code_that_refuses_a_stateful_layer_makes_a_model_of_steps(
         convert("stateful", models, tmp_path, tensorflow)
     command = str(told.value.hint).partition("Run: ")[2]
     assert command.startswith("python -c '")
-    subprocess.run(command, shell=True, check=True)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # of `python`
+    subprocess.run(command, shell=True, check=True, env={**os.environ, "PATH": path})
     steps = keras.saving.load_model(models / "stateful_states.keras")
     with np.load(models / "stateful.npz") as stored:
         carried = carry_states(steps, {"x": stored["x"]}, starts=(0, 100))

@@ -9,7 +9,7 @@
 | an `.npy` file | any samples | the row at the sample's position |
 
 Boxes are from 0 to 1 over the image's width and height, so that resizing keeps them true. Rows of
-class -1 fill up to the largest number of boxes.
+class -1 fill up to the largest number of boxes. `classes.txt` beside YOLO files names the classes.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from edgeq.converters.samples.data_file import DataFile, unreadable
 from edgeq.converters.samples.folders import FolderSource
 from edgeq.converters.samples.image_files import IMAGE_SUFFIXES, decode_mask
 from edgeq.converters.samples.input_shapes import Array, image_shape, quote
-from edgeq.converters.samples.preprocessing import find_letterbox
 from edgeq.converters.samples.relabelled import Labels, Relabelled
 from edgeq.converters.samples.sources import Source, plain_label, require_labels
 from edgeq.errors import DataError, UsageError, nearest_path
 from edgeq.files.reading import read_file
 from edgeq.issues import make_issue
-from edgeq.values import Preprocessing, TensorSpec
+from edgeq.metrics.letterbox import find_letterbox, to_whole
+from edgeq.values import Issue, Preprocessing, TensorSpec
 from edgeq.wording import list_some
 
 _MOST_BYTES = 1_000_000_000
@@ -156,8 +156,8 @@ def _read_coco(path: Path, name: str, source: FolderSource, size: tuple[int, int
             "annotations (image_id, category_id, bbox).",
         ) from error
     names = tuple(categories[kind] for kind in classes)
-    shown = list_some(names)
-    order = f"The categories of {name} became classes 0 to {len(names) - 1} by their ids: {shown}."
+    last, shown = len(names) - 1, list_some(names)
+    order = f"The categories of {name} became classes 0 to {last} by their ids: {shown}."
     return Labels(
         _pad([boxes[file] for file in _match([*boxes], source, name)], name),
         hashlib.sha256(content).digest(), names, (make_issue("data.class_names", order),),
@@ -207,7 +207,29 @@ def _read_yolo(
             f"No image of {source.name} has a label in {name}, e.g. {source.files[0]}.",
             hint="A text file has the name of its image, with .txt.",
         )
-    return Labels(_pad(found, name), digest.digest())
+    highest = int(max(box[0] for boxes in found for box in boxes))
+    names, issues = _read_classes(path, name, highest, digest)
+    return Labels(_pad(found, name), digest.digest(), names, issues)
+
+
+def _read_classes(
+    path: Path, name: str, highest: int, digest: hashlib._Hash
+) -> tuple[tuple[str, ...], tuple[Issue, ...]]:
+    """Names of classes in `classes.txt`, which annotation tools write; empty without it."""
+    file, where = path / "classes.txt", f"{name}/classes.txt"
+    if not file.is_file():
+        return (), ()
+    content = _read(file, where)
+    digest.update(b"classes.txt\0" + hashlib.sha256(content).digest())
+    lines = content.decode("utf-8-sig", "replace").rstrip().splitlines()
+    names = tuple(line.strip() for line in lines)
+    if len(names) <= highest:
+        raise DataError(
+            f"{where} names {len(names)} classes, but a box of {name} has the class {highest}.",
+            hint="Write one name in each line, in the order of the classes, or remove the file.",
+        )
+    order = f"The lines of {where} name the classes 0 to {len(names) - 1}: {list_some(names)}."
+    return names, (make_issue("data.class_names", order),)
 
 
 def _parse_yolo(content: bytes, where: str) -> list[Box]:
@@ -241,10 +263,8 @@ def _box_fitter(
         return None
 
     def fit(boxes: Array, shape: Sequence[int]) -> Array:
-        top, left, height, width = find_letterbox(size, shape)
         moved: Array = boxes.copy()
-        moved[:, [1, 3]] = (left + boxes[:, [1, 3]] * width) / size[1]
-        moved[:, [2, 4]] = (top + boxes[:, [2, 4]] * height) / size[0]
+        moved[:, 1:5] = to_whole(boxes[:, 1:5], size, shape)
         return moved
 
     return fit

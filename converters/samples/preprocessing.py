@@ -28,6 +28,7 @@ from edgeq.converters.samples.input_shapes import (
 )
 from edgeq.converters.samples.presets import PRESETS
 from edgeq.errors import DataError, UsageError
+from edgeq.metrics.letterbox import find_letterbox
 from edgeq.values import Preprocessing, TensorSpec
 
 _GREY = 114  # around a letterboxed image, as most detectors were trained
@@ -314,21 +315,6 @@ def apply(
         if preprocessing.std:
             values = np.divide(values, np.array(preprocessing.std, np.float32))
     return values
-
-
-def find_letterbox(size: tuple[int, int], shape: Sequence[int]) -> tuple[int, int, int, int]:
-    """Return top, left, height and width of an image that keeps its proportions.
-
-    Args:
-        size: height and width of the whole.
-        shape: height and width of the image.
-    """
-    (height, width), (own_height, own_width) = size, shape[:2]
-    if height * own_width <= width * own_height:  # the image is the taller one
-        width = max(1, (2 * own_width * height + own_height) // (2 * own_height))
-    else:
-        height = max(1, (2 * own_height * width + own_width) // (2 * own_width))
-    return (size[0] - height) // 2, (size[1] - width) // 2, height, width
 
 
 def _bring_to_size(array: Array, size: tuple[int, int], pad: int | None, where: str) -> Array:

@@ -184,6 +184,7 @@ def shown_by(cell: dict[str, Any]) -> str:
         text += f"{words(page)}\n"
     # Where it ran, and for whom the files are.
     text = re.sub(r"(?m)^local: .*$", "local", text)
+    text = re.sub(r"(?m)^Environment \w+,", "Environment", text)
     return re.sub(r"\S*/(?=\w+\.\w+)", "", text)
 
 
@@ -192,6 +193,7 @@ def test_the_notebook_shows_what_its_cells_make(
 ) -> None:
     pytest.importorskip("IPython")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "100")
     stored = json.loads(NOTEBOOK.read_text())
     monkeypatch.chdir(tmp_path)
     made = runpy.run_path(str(ROOT / "docs/notebook.py"))["run"](stored)

@@ -49,7 +49,8 @@ from edgeq.packaging.targets import NAMES
               help="Number of golden vectors.")  # fmt: skip
 @click.option(
     "--labels", multiple=True, metavar="[OUTPUT=]FILE",
-    help="Names of the classes, one in each line. Repeat with OUTPUT= for several outputs.",
+    help="Names of the classes, of boxes with --decode, one in each line. Repeat with OUTPUT= for "
+    "several outputs.",
 )  # fmt: skip
 @click.option("--name", help="Name of the package and its classes.  [default: the model's]")
 @click.option(

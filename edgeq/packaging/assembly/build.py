@@ -32,7 +32,13 @@ from edgeq.packaging.documents import metadata, model_card, sbom
 from edgeq.packaging.documents.embedded_labels import read_labels
 from edgeq.packaging.documents.licensing import read_license
 from edgeq.packaging.documents.shipping import measurable, ship
-from edgeq.packaging.evidence.class_order import require_order, scored_names
+from edgeq.packaging.evidence.class_order import (
+    find_misfits,
+    name_boxes,
+    named_classes,
+    require_order,
+    scored_names,
+)
 from edgeq.packaging.evidence.fed_alike import check_feeding
 from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.evidence.records import NAME_DATA, Evidence, find_data, find_evidence
@@ -52,7 +58,7 @@ class PackageOptions:
     Attributes:
         name: of the package; the file's by default.
         version: of the release.
-        labels: output name ("" for the only one) to the name of each class.
+        labels: output name ("" for the boxes, or the only output) to the name of each class.
         preprocess: `--preprocess` texts; None takes what the file carries.
         decode: `--decode` text; None takes what the file carries.
         vectors: number of golden vectors.
@@ -163,12 +169,6 @@ def _gather(
     )  # fmt: skip
     contract, evidence, measured = _find_measured(model, contract, records)
     warnings = check_feeding(model, contract, evidence.records)
-    warnings += [
-        f"several classes of output {output.spec.name!r} have the same name, so a result does not "
-        f"state which class it is: {', '.join(repeated)}"
-        for output in contract.outputs
-        if (repeated := find_repeated(output.labels))
-    ]
     verdict = evidence.verdict
     if verdict.word not in ("pass", "none") and not chosen.is_forced:
         raise GateError(
@@ -176,7 +176,9 @@ def _gather(
             f"{verdict.reasons[0]}.",
             hint="Fix the model, or pass --force; the package will record it.",
         )
-    require_order(contract, list(scored_names(evidence.records, measured.sha256)))
+    scored = list(scored_names(evidence.records, measured.sha256))
+    contract = name_boxes(contract, scored)
+    require_order(contract, scored)
     source, sha256 = (data, None) if data is not None else find_data(evidence.records)
     golden = make_golden(
         model, contract, source, resolve_device("local"), count=chosen.vectors, seed=chosen.seed
@@ -184,7 +186,10 @@ def _gather(
     if sha256 not in (None, golden.data_sha256):
         message = f"{source} was changed since the model's record was made."
         raise UsageError(message, hint=NAME_DATA)
-    require_order(contract, [(golden.data, golden.class_names)])
+    scored.append((golden.data, golden.class_names))
+    contract = name_boxes(contract, scored)
+    require_order(contract, scored)
+    warnings += _repeated_names(contract)
     warnings += [f"{issue.message} ({issue.code})" for issue in golden.doubts]
     with_images = confirm_images(contract, golden)
     shipped, notes = ship(
@@ -212,9 +217,20 @@ def _gather(
             "no more samples"
         )
     notes += evidence.gaps()
-    if not any(output.labels for output in contract.outputs):
-        notes.append("no labels: --labels names the classes")
+    if not any(labels for _, labels in named_classes(contract)):
+        other = "".join(f"{why}; " for why in find_misfits(contract, scored))
+        notes.append(f"no labels: {other}--labels names the classes")
     return inputs, tuple(notes)
+
+
+def _repeated_names(contract: Contract) -> list[str]:
+    """A sentence for each list of classes in which names are not unique."""
+    return [
+        f"several classes of {whose} have the same name, so a result does not state which class "
+        f"it is: {', '.join(repeated)}"
+        for whose, labels in named_classes(contract)
+        if (repeated := find_repeated(labels))
+    ]
 
 
 def _choose_form(kind: Target, target: str, form: str | None) -> str:

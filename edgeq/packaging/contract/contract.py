@@ -17,7 +17,7 @@ from edgeq.metrics.decoding import parse_decoding, show_decoding
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.image_inputs import image_size
 from edgeq.packaging.contract.labels import require_names
-from edgeq.packaging.contract.results import plan_boxes
+from edgeq.packaging.contract.results import label_boxes, plan_boxes
 from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.joined_outputs import read_joins
@@ -64,7 +64,8 @@ def make_contract(
         model: the `.tflite`, or the result of `read_tflite`.
         name: of the package; the file's by default.
         version: of the release.
-        labels: output name to the name of each class; "" for the only output.
+        labels: output name to the name of each class; "" for the decoded boxes, or without a
+            decoding for the only output.
         preprocess: `--preprocess` texts; None takes what the file carries.
         decode: `--decode` text; None takes what the file carries.
 
@@ -81,9 +82,11 @@ def make_contract(
             _require_supported(f"{kind} {spec.name!r} of {file.path}", spec)
     texts = read_preprocessing(file) if preprocess is None else tuple(preprocess)
     declared = parse_preprocessing(texts, inputs)
-    named = _assign_labels(labels or {}, outputs)
-    joins = read_joins(file.tree, str(file.path))
     decoding = _choose_decoding(file, decode)
+    given = dict(labels or {})
+    box_labels = tuple(given.pop("", ())) if decoding is not None else ()
+    named = _assign_labels(given, outputs)
+    joins = read_joins(file.tree, str(file.path))
     named_specs = [spec.name for spec in (*inputs, *outputs)]
     joined = [join.name for join in joins]
     *identifiers, boxes = naming.unique([*named_specs, *joined, "boxes"], "tensor")
@@ -114,7 +117,7 @@ def make_contract(
         boxes=boxes,
     )
     plan_boxes(made)  # refuses a decoding that does not fit
-    return made
+    return label_boxes(made, box_labels) if box_labels else made
 
 
 def _make_input(identifier: str, spec: TensorSpec, how: Preprocessing | None) -> InputContract:

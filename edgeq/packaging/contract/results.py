@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.errors import DataError
-from edgeq.metrics import boxes
+from edgeq.errors import DataError, UsageError
+from edgeq.metrics import boxes, letterbox
 from edgeq.metrics.boxes import Decoding, Table
 from edgeq.metrics.decoding import input_size, misfit, parse_decoding
+from edgeq.packaging.contract.labels import require_names
 from edgeq.packaging.contract.values import Contract
 from edgeq.tflite.joined_outputs import join_outputs, join_specs
 from edgeq.values import TensorSpec
@@ -28,7 +29,7 @@ class BoxPlan:
         boxes, scores: where they are in the joined outputs.
         width, height: what boxes are divided by; 1 for fractions.
         first: class of the first probability that counts, behind the objectness.
-        classes: number of those that count.
+        classes: number of those that count; None if the model lists the class of each box.
     """
 
     decoding: Decoding
@@ -38,7 +39,11 @@ class BoxPlan:
     width: int
     height: int
     first: int
-    classes: int
+    classes: int | None
+
+    def has_classes(self, count: int) -> bool:
+        """Whether so many names can be those of the classes."""
+        return count > 0 if self.classes is None else count == self.classes
 
 
 def joined_specs(contract: Contract) -> tuple[TensorSpec, ...]:
@@ -64,12 +69,32 @@ def plan_boxes(contract: Contract) -> BoxPlan | None:
         count, places, scores = boxes.find_tables(found, shapes)
     except ValueError as error:
         raise misfit(found, error) from error
+    if found.scores == "listed":
+        return BoxPlan(found, count, places, scores, width, height, 0, None)
     first, classes = 0, scores.columns - (found.objectness == "yes")
     if found.background != "none":
         first, classes = int(found.background == "first"), classes - 1
     if classes < 1:
         raise DataError(f"--decode {contract.decoding} leaves no class of {scores.columns} scores.")
     return BoxPlan(found, count, places, scores, width, height, first, classes)
+
+
+def label_boxes(contract: Contract, labels: Sequence[str]) -> Contract:
+    """The contract of a detector with names of the classes of its boxes.
+
+    Raises:
+        UsageError: there are more or fewer than classes, or one is not a name.
+    """
+    require_names(labels)
+    plan = plan_boxes(contract)
+    if plan is None or not plan.has_classes(len(labels)):
+        raise UsageError(
+            f"There are {len(labels)} labels, but the boxes of --decode {contract.decoding} have "
+            f"{plan and plan.classes} classes.",
+            hint="Write one name in each line of the file, in the order of the classes, without "
+            "the background.",
+        )
+    return replace(contract, box_labels=tuple(labels))
 
 
 def derive(contract: Contract, real: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -87,3 +112,35 @@ def derive(contract: Contract, real: Mapping[str, NDArray[Any]]) -> dict[str, ND
         size = (plan.height, plan.width)
         found[contract.boxes] = boxes.decode(plan.decoding, joined, size)
     return found
+
+
+def place_picture(
+    contract: Contract, raw: Mapping[str, NDArray[Any]], results: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Locate the picture of a sample in a letterboxed input; empty without such an input.
+
+    Args:
+        raw: input name to the raw sample.
+        results: of `derive`.
+
+    Returns:
+        `size` of the picture: height and width, int32. `region` of the input: top, left, height
+        and width in pixels, int32. With a decoding, `boxes` as in the results, but with sides as
+        shares of the picture, clipped to it.
+
+    Raises:
+        DataError: the raw sample is not a picture.
+    """
+    item = contract.letterboxed
+    if item is None or item.preprocessing is None or item.preprocessing.resize is None:
+        return {}
+    whole, size = item.preprocessing.resize, raw[item.spec.name].shape[:2]
+    if len(size) < 2 or 0 in size:
+        raise DataError(f"Input {item.spec.name!r} is {size}, not a picture.")
+    region = letterbox.find_letterbox(whole, size)
+    found = {"size": np.array(size, np.int32), "region": np.array(region, np.int32)}
+    if contract.decoding is None:
+        return found
+    rows = results[contract.boxes].copy()
+    rows[..., 1:5] = letterbox.to_image(rows[..., 1:5], whole, size)
+    return {**found, "boxes": rows}

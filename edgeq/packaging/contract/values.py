@@ -13,6 +13,8 @@ from edgeq.values.showing import bounded
 
 SCHEMA = "edgeq.package/1"
 
+_NOTHING = Preprocessing()
+
 Files = Mapping[str, bytes]  # path inside the package, with /, to content
 Arrays = Mapping[str, NDArray[Any]]  # tensor name to values
 
@@ -77,6 +79,7 @@ class Contract:
         join_identifiers: their names in generated code, in snake case.
         decoding: `--decode` text, None without.
         boxes: name of the decoded boxes in generated code and golden vectors.
+        box_labels: name of each class of the boxes; empty without names.
     """
 
     name: str
@@ -90,6 +93,7 @@ class Contract:
     join_identifiers: tuple[str, ...] = ()
     decoding: str | None = None
     boxes: str = "boxes"
+    box_labels: tuple[str, ...] = ()
 
     @property
     def preprocessing(self) -> tuple[Preprocessing, ...]:
@@ -100,6 +104,12 @@ class Contract:
     def declared(self) -> tuple[Preprocessing, ...]:
         """The preprocessing with front ends, as data sets are fed."""
         return tuple(item.declared for item in self.inputs if item.declared is not None)
+
+    @property
+    def letterboxed(self) -> InputContract | None:
+        """The first input that keeps the proportions of a picture; labels follow its pixels."""
+        found = (item for item in self.inputs if (item.preprocessing or _NOTHING).pad is not None)
+        return next(found, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +125,7 @@ class Vector:
         real: output name to the same in real units, float32.
         results: what is computed from them: joined outputs [1, ...], float32, and boxes
             [1, at_most, 6], float64 (see `edgeq.metrics.boxes.decode`).
+        picture: see `results.place_picture`.
     """
 
     index: int
@@ -124,6 +135,7 @@ class Vector:
     outputs: Arrays
     real: Arrays
     results: Arrays = field(default_factory=dict)
+    picture: Arrays = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

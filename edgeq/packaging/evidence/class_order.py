@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from edgeq.errors import UsageError
 from edgeq.escaping import printable
+from edgeq.packaging.contract.results import label_boxes, plan_boxes
 from edgeq.packaging.contract.values import Contract
 from edgeq.records.parts import split
 from edgeq.records.reading import Record
@@ -36,17 +37,52 @@ def scored_names(records: Sequence[Record], sha256: str) -> Iterator[Scored]:
                 yield part.record.path, ref.class_names
 
 
+def named_classes(contract: Contract) -> list[tuple[str, tuple[str, ...]]]:
+    """Names of the classes of each output and of the boxes, with words for whose they are."""
+    outputs = [(f"output {item.spec.name!r}", item.labels) for item in contract.outputs]
+    return [*outputs, ("the boxes", contract.box_labels)]
+
+
+def name_boxes(contract: Contract, scored: Iterable[Scored]) -> Contract:
+    """The contract with names of its boxes' classes, unless it has some or none fit.
+
+    Labels of the output with the scores come first, then names that were scored.
+
+    Raises:
+        UsageError: one is not a name.
+    """
+    plan = plan_boxes(contract)
+    if plan is None or contract.box_labels:
+        return contract
+    own = [item.labels for item in contract.outputs if item.spec.name == plan.scores.output]
+    known = (names for names in (*own, *(names for _, names in scored)))
+    fitting = next((names for names in known if plan.has_classes(len(names))), None)
+    return contract if fitting is None else label_boxes(contract, fitting)
+
+
+def find_misfits(contract: Contract, scored: Iterable[Scored]) -> list[str]:
+    """Why names that were scored cannot be those of the boxes' classes, a phrase each."""
+    plan = plan_boxes(contract)
+    if plan is None:
+        return []
+    return [
+        printable(f"the boxes have {plan.classes} classes, but {source} names {len(names)}")
+        for source, names in scored
+        if names and not plan.has_classes(len(names))
+    ]
+
+
 def find_disorder(contract: Contract, scored: Iterable[Scored]) -> list[str]:
-    """A sentence for each output and each scoring in another order than that of the labels."""
+    """A sentence for labels of an output or of boxes, and each scoring in another order."""
     problems = []
     for source, names in scored:
-        for output in contract.outputs:
-            moved = _first_moved(output.labels, names)
+        for whose, labels in named_classes(contract):
+            moved = _first_moved(labels, names)
             if moved is not None:
                 own, other = moved
                 problems.append(
-                    f"class {own} of output {output.spec.name!r} is called {output.labels[own]!r}, "
-                    f"but {source} scored {names[other]!r} as class {other}"
+                    f"class {own} of {whose} is called {labels[own]!r}, but {source} scored "
+                    f"{names[other]!r} as class {other}"
                 )
     return list(map(printable, problems))
 

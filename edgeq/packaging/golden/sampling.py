@@ -25,7 +25,7 @@ from edgeq.device_runners.devices.device import Device
 from edgeq.device_runners.measuring import run_job
 from edgeq.errors import PackageError
 from edgeq.escaping import printable
-from edgeq.packaging.contract.results import derive
+from edgeq.packaging.contract.results import derive, place_picture
 from edgeq.packaging.contract.values import Arrays, Contract, Golden, Vector
 from edgeq.packaging.golden.sample_doubts import find_doubts
 from edgeq.packaging.golden.vectors import find_wide_tolerances, real_values
@@ -110,7 +110,8 @@ def make_golden(
                 candidate.inputs,
                 outputs,
                 real := real_values(contract, outputs),
-                derive(contract, real),
+                results := derive(contract, real),
+                place_picture(contract, raw, results),
             )
         )
     golden = Golden(

@@ -20,7 +20,7 @@ from edgeq.converters.samples.open_samples import open_samples
 from edgeq.errors import DamagedPackageError, DataError
 from edgeq.escaping import json_text
 from edgeq.packaging.container.manifest import Sha256, read_json
-from edgeq.packaging.contract.results import derive
+from edgeq.packaging.contract.results import derive, place_picture
 from edgeq.packaging.contract.values import Arrays, Contract, Files, Golden, Vector
 from edgeq.tflite import quantmath
 from edgeq.tflite.quantmath import difference
@@ -29,6 +29,7 @@ from edgeq.values import Count, TensorSpec
 SCHEMA = "edgeq.golden/1"
 FOLDER = "golden"
 INDEX = f"{FOLDER}/golden.json"
+_PARTS = ("raw", "inputs", "outputs", "real", "results", "picture")
 # More vectors would be a dataset.
 MOST = 64
 # Share of an output's range: kernels of a recurrent network were seen 59 steps of 256 apart.
@@ -54,7 +55,7 @@ def golden_files(golden: Golden) -> dict[str, bytes]:
     vectors = []
     for number, vector in enumerate(golden.vectors):
         entry: dict[str, Any] = {"index": vector.index, "label": vector.label}
-        for part in ("raw", "inputs", "outputs", "real", "results"):
+        for part in _PARTS:
             arrays: Arrays = getattr(vector, part)
             entry[part] = {}
             for place, (name, array) in enumerate(arrays.items()):
@@ -94,6 +95,7 @@ class _VectorEntry:
     outputs: Mapping[str, _ArrayEntry]
     real: Mapping[str, _ArrayEntry]
     results: Mapping[str, _ArrayEntry] = field(default_factory=dict)
+    picture: Mapping[str, _ArrayEntry] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,7 @@ def read_golden(files: Files) -> Golden:
     index = read_json(files[INDEX], _Index, INDEX)
     vectors = []
     for entry in index.vectors:
-        parts = (entry.raw, entry.inputs, entry.outputs, entry.real, entry.results)
-        arrays = (_read_arrays(part, files) for part in parts)
+        arrays = (_read_arrays(getattr(entry, part), files) for part in _PARTS)
         vectors.append(Vector(entry.index, entry.label, *arrays))
     return Golden(index.data, index.data_sha256, tuple(vectors), index.tolerances)
 
@@ -165,15 +166,26 @@ def find_faults(golden: Golden, contract: Contract) -> list[str]:
 
 
 def _compare_results(contract: Contract, vector: Vector) -> list[str]:
-    wanted = derive(contract, vector.real)
-    if set(vector.results) != set(wanted):
-        return [f"results are {_names(vector.results)}, but the model's are {_names(wanted)}"]
-    return [
-        f"{name!r} differs from what the outputs give"
-        for name, array in wanted.items()
-        if array.shape != vector.results[name].shape
-        or not np.allclose(vector.results[name], array, rtol=1e-6, atol=1e-9)
-    ]
+    results = derive(contract, vector.real)
+    try:
+        picture = place_picture(contract, vector.raw, results)
+    except DataError as error:
+        return [error.message]
+    found = []
+    for what, own, wanted in (
+        ("results", vector.results, results),
+        ("values of the picture", vector.picture, picture),
+    ):
+        if set(own) != set(wanted):
+            found.append(f"{what} are {_names(own)}, but the model's are {_names(wanted)}")
+            continue
+        found += [
+            f"{name!r} of the {what} differs from what the outputs give"
+            for name, array in wanted.items()
+            if array.shape != own[name].shape
+            or not np.allclose(own[name], array, rtol=1e-6, atol=1e-9)
+        ]
+    return found
 
 
 def _compare_with_specs(

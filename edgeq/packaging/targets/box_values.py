@@ -23,7 +23,8 @@ def describe_boxes(contract: Contract) -> Described | None:
         "name": contract.boxes,
         "text": show_decoding(found),
         "count": plan.count,
-        "classes": 1 if is_listed else plan.classes,
+        "classes": plan.classes or 1,
+        "labels": contract.box_labels,
         "most": found.at_most,
         "form": found.boxes,
         "is_pixels": found.unit == "pixels",
@@ -39,6 +40,14 @@ def describe_boxes(contract: Contract) -> Described | None:
         "boxes": _table(plan.boxes),
         "scores": _table(plan.scores),
     }
+
+
+def describe_letterbox(contract: Contract) -> Described | None:
+    """Height and width of the letterboxed input; None without one."""
+    item = contract.letterboxed
+    if item is None or item.preprocessing is None or item.preprocessing.resize is None:
+        return None
+    return dict(zip(("height", "width"), item.preprocessing.resize, strict=True))
 
 
 def _table(table: Table) -> Described:

@@ -106,7 +106,10 @@ def read_contract(model: ModelFile, manifest: Manifest) -> Contract:
         replace(model, path=Path("model.tflite")),
         name=manifest.name,
         version=manifest.version,
-        labels={item.spec.name: item.labels for item in given.outputs if item.labels},
+        labels={
+            **{item.spec.name: item.labels for item in given.outputs if item.labels},
+            **({"": given.box_labels} if given.box_labels else {}),
+        },
         preprocess=manifest.preprocess,
         decode=given.decoding,
     )

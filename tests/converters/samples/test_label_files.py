@@ -120,6 +120,15 @@ def test_yolo_boxes_are_centre_and_size(images: Path, tmp_path: Path) -> None:
         [NO_BOX, NO_BOX],
         [NO_BOX, NO_BOX],
     ]
+    samples = opened(images, folder)
+    assert samples.class_names == ("car", "dog")
+    (named,) = (issue for issue in samples.issues if issue.code == "data.class_names")
+    assert named.message == f"The lines of {folder}/classes.txt name the classes 0 to 1: car, dog."
+    (folder / "classes.txt").write_text("car\n")
+    with pytest.raises(EdgeqError, match=r"classes.txt names 1 classes, but a box of .* class 1"):
+        opened(images, folder)
+    (folder / "classes.txt").unlink()
+    assert opened(images, folder).class_names == ()
 
 
 @pytest.mark.parametrize("line", ["1 0.5 0.5 0.5", "x 0 0 0 0", "0.5 0 0 1 1", "-1 0 0 1 1",

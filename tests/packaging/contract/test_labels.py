@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from PIL import Image
 
 from edgeq import models
 from edgeq.cli import cli
+from edgeq.conversion.file_metadata import Carried, finish_file
+from edgeq.converters.samples.label_files import LabelledData
 from edgeq.errors import UsageError
 from edgeq.packaging.assembly.build import make_package
 from edgeq.packaging.container.manifest import read_manifest
@@ -21,7 +24,9 @@ from edgeq.packaging.evidence import class_order
 from edgeq.packaging.targets import find_target
 from edgeq.packaging.verification import contents
 from edgeq.packaging.verification.checks import Check
+from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import parse_model
+from tests.converters.rewrites.tiny_graphs import Builder
 from tests.packaging.conftest import LABELS
 from tests.packaging.test_verify import Edit, sealed
 
@@ -174,3 +179,72 @@ def test_a_label_is_moved_where_it_is_the_name_of_another_class(
     labels: tuple[str, ...], names: tuple[str, ...], moved: tuple[int, int] | None
 ) -> None:
     assert class_order._first_moved(labels, names) == moved
+
+
+def detector(folder: Path) -> Path:
+    """Boxes of four classes from a picture of 8 x 8 pixels."""
+    net = Builder()
+    shape = net.constant([1, 24, 8], "int32")
+    net.finish(net.add("RESHAPE", [net.input([1, 8, 8, 3]), shape], [1, 24, 8]))
+    content = flatbuffer.serialize(net.tree)
+    made = finish_file(content, Carried(("scale=1/255",), decoding="boxes=cxcywh"))
+    (folder / "detector.tflite").write_bytes(made)
+    return folder / "detector.tflite"
+
+
+def coco(folder: Path, names: Sequence[str]) -> LabelledData:
+    """Two pictures with a box in each."""
+    (folder / "pictures").mkdir()
+    random = np.random.default_rng(0)
+    for number in range(2):
+        pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"pictures/{number}.png")
+    document = {
+        "images": [
+            {"id": number, "file_name": f"{number}.png", "width": 8, "height": 8}
+            for number in range(2)
+        ],
+        "categories": [{"id": 3 * place, "name": name} for place, name in enumerate(names)],
+        "annotations": [
+            {"image_id": number, "category_id": 0, "bbox": [1, 1, 3, 4]} for number in range(2)
+        ],
+    }
+    (folder / "coco.json").write_text(json.dumps(document))
+    return LabelledData(folder / "pictures", folder / "coco.json")
+
+
+def test_boxes_have_the_names_of_the_categories_that_were_scored(tmp_path: Path) -> None:
+    names = ("ship", "horse", "truck", "hen")
+    swapped = (names[1], names[0], *names[2:])
+    model, data = detector(tmp_path), coco(tmp_path, names)
+    record = tmp_path / "eval.json"
+    run_cli("eval", model, "--data", data.data, "--labels", data.labels, "--metric", "map@0.5",
+            "-o", record)  # fmt: skip
+    plain: dict[str, Any] = {"data": data.data, "vectors": 1}
+    recorded = make_package(model, "python", records=[record], **plain)
+    assert recorded.manifest.contract.box_labels == names
+    assert json.loads(recorded.files["detector/labels.json"]) == {"boxes": list(names)}
+    beside = make_package(model, "python", data=data, vectors=1)
+    assert beside.manifest.contract.box_labels == names
+    bare = make_package(model, "python", **plain)
+    assert bare.manifest.contract.box_labels == ()
+    assert "no labels: --labels names the classes" in bare.notes
+    with pytest.raises(UsageError, match=r"class 0 of the boxes is called 'horse', but .*class 1"):
+        make_package(model, "python", records=[record], labels={"": swapped}, **plain)
+    with pytest.raises(UsageError, match=r"There are 3 labels, but the boxes .* have 4 classes"):
+        make_package(model, "python", labels={"": names[:3]}, **plain)
+
+    def judge(edit: Edit) -> Check:
+        files = sealed(recorded.files, edit)
+        (shipped, *_) = find_target("python").find_models(files).values()
+        return contents.check_records(parse_model(shipped, "m"), files, read_manifest(files))[0]
+
+    assert judge(lambda manifest: None).verdict == "pass"
+    assert judge(lambda manifest: manifest["contract"].update(box_labels=swapped)).verdict == "fail"
+
+
+def test_names_of_another_number_of_classes_are_not_used(tmp_path: Path) -> None:
+    made = make_package(detector(tmp_path), "python", data=coco(tmp_path, ("a", "b")), vectors=1)
+    assert made.manifest.contract.box_labels == ()
+    (note,) = (note for note in made.notes if note.startswith("no labels"))
+    assert "the boxes have 4 classes, but " in note and " names 2; --labels names the" in note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -19,6 +20,7 @@ from edgeq.errors import DataError, UsageError
 from edgeq.fit.arena import ArenaMeasurement
 from edgeq.metrics.decoding import find_decoder
 from edgeq.packaging.assembly.tools import LOCAL_TOOLS
+from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.values import Vector
 from edgeq.packaging.evidence.inputs import PackageInputs
@@ -42,6 +44,8 @@ from tests.packaging.targets.test_ios import Language, Parser, problems, tree_si
 __all__ = ["fakes"]
 
 ROWS, CLASSES = 24, 3
+# A list of a model that lists classes itself may end before its highest class.
+LABELS = {"joined": ("Ankle boot", "T-shirt", "Bag"), "listed": ("One", "Two")}
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,8 @@ def gather(name: str, folder: Path) -> PackageInputs:
     head, path = HEADS[name], folder / "m.tflite"
     path.write_bytes(passing(head))
     file = read_model(path)
-    contract = make_contract(file, name=f"tiny_{name}", decode=head.decode)
+    labels = {"": LABELS[name]} if name in LABELS else None
+    contract = make_contract(file, name=f"tiny_{name}", decode=head.decode, labels=labels)
     values = values_of(head, 6)
     shapes = [item.spec.shape[1:] for item in contract.inputs]
     data = {
@@ -162,6 +167,12 @@ def boxes_of(vector: Vector) -> np.ndarray:
     return np.asarray(rows[rows[:, 0] >= 0])
 
 
+def labelled(inputs: PackageInputs, rows: np.ndarray) -> list[tuple[int, str]]:
+    """Class and name of each box."""
+    names = dict(enumerate(inputs.contract.box_labels))
+    return [(int(kind), names.get(int(kind), "")) for kind in rows[:, 0]]
+
+
 def test_golden_boxes_are_those_of_eval(inputs: PackageInputs) -> None:
     contract = inputs.contract
     decoder = find_decoder(contract.decoding, [item.spec for item in contract.inputs])
@@ -176,7 +187,7 @@ def test_golden_boxes_are_those_of_eval(inputs: PackageInputs) -> None:
     (first, *others) = inputs.golden.vectors
     changed = replace(first, results={**first.results, "boxes": wrong})
     (fault,) = find_faults(replace(inputs.golden, vectors=(changed, *others)), contract)
-    assert "'boxes' differs from what the outputs give" in fault
+    assert "'boxes' of the results differs from what the outputs give" in fault
 
 
 def spoil(inputs: PackageInputs) -> PackageInputs:
@@ -208,10 +219,44 @@ def test_python(inputs: PackageInputs, tmp_path: Path) -> None:
     assert "boxes: 0 of" in done.stdout
 
 
-def c_program(inputs: PackageInputs, folder: Path, patch: pytest.MonkeyPatch) -> tuple[int, str]:
+@pytest.mark.parametrize("name", ["joined", "listed", "turned"])
+def test_a_box_has_the_name_of_its_class_in_python(name: str, tmp_path: Path) -> None:
+    inputs = gather(name, tmp_path)
+    vector = inputs.golden.vectors[0]
+    folder = write(make_python(inputs, LOCAL_TOOLS), tmp_path)
+    np.save(folder / "x.npy", vector.raw["x0"])
+    program = (
+        f"import numpy, tiny_{name} as made\n"
+        f"model = made.{naming.pascal(inputs.contract.name)}()\n"
+        "for box in model.predict(numpy.load('x.npy')).boxes: print(box.index, box.label, sep=';')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    wanted = labelled(inputs, boxes_of(vector))
+    assert done.stdout.splitlines() == [f"{kind};{label}" for kind, label in wanted]
+    assert len({label for _, label in wanted}) == (1 if name == "turned" else 3)
+    done = subprocess.run(
+        [sys.executable, "-m", f"tiny_{name}", "x.npy"], cwd=folder, capture_output=True, text=True,
+        check=True, env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    shown = json.loads(done.stdout)["boxes"]
+    assert [(box["index"], box["label"]) for box in shown] == wanted
+    sides = [[box[key] for key in ("x1", "y1", "x2", "y2", "score")] for box in shown]
+    np.testing.assert_allclose(sides, boxes_of(vector)[:, 1:], atol=1e-6)
+
+
+def c_program(
+    inputs: PackageInputs, folder: Path, patch: pytest.MonkeyPatch, main: str = ""
+) -> tuple[int, str]:
+    """Build and run the golden test, or another program."""
     measured = ArenaMeasurement("0.dev1", (), 4640, 3984, 1440)
     patch.setattr(writing, "measure", lambda inputs, tools: measured)
-    return run_program(build(unpack(writing.make_files(inputs, LOCAL_TOOLS), folder)))
+    source = unpack(writing.make_files(inputs, LOCAL_TOOLS), folder)
+    if main:
+        (source / "main.cc").write_text(main)
+    return run_program(build(source, *(["-DEDGEQ_NO_MAIN"] if main else [])))
 
 
 @needs_compiler
@@ -220,14 +265,38 @@ def test_c(inputs: PackageInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert status == 0, told
 
 
+@needs_compiler
+@pytest.mark.parametrize("name", ["joined", "listed"])
+def test_a_box_has_the_name_of_its_class_in_c(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, stem = gather(name, tmp_path), f"edgeq_tiny_{name}"
+    main = f"""
+#include <cstdio>
+#include "{stem}_boxes.h"
+#include "{stem}_golden.h"
+namespace package = edgeq::tiny_{name};
+int main() {{
+  static package::BoxScratch scratch;
+  static package::Box found[package::kMostBoxes];
+  const package::BoxTensors tensors = {{package::golden::kY0Output[0]}};
+  const std::size_t count = package::FindBoxes(tensors, &scratch, found);
+  for (std::size_t i = 0; i < count; ++i) std::printf("%d;%s\\n", found[i].index, found[i].label);
+}}
+"""
+    status, told = c_program(inputs, tmp_path, monkeypatch, main)
+    wanted = labelled(inputs, boxes_of(inputs.golden.vectors[0]))
+    assert (status, told.splitlines()) == (0, [f"{kind};{label}" for kind, label in wanted])
+
+
 def test_java(inputs: PackageInputs, fakes: Path, tmp_path: Path) -> None:
     desktop = Desktop(make_android(inputs, LOCAL_TOOLS), tmp_path / "package", fakes)
     shown = desktop.java("RunTests", f"edgeq.{inputs.contract.name}.GoldenTest")
     assert shown.endswith("3 passed\n")
 
 
-def swift_boxes(inputs: PackageInputs, vector: Vector) -> list[list[float]]:
-    """Run the Swift code, with the calls that its predictor has."""
+def swift_boxes(inputs: PackageInputs, vector: Vector) -> list[Any]:
+    """Run the Swift code, with the calls and the labels that its predictor has."""
     files = make_swift(inputs, LOCAL_TOOLS)
     sources = {path: text.decode() for path, text in files.items() if path.endswith(".swift")}
     parser = Parser(Language(tree_sitter_swift.language()))
@@ -236,23 +305,26 @@ def swift_boxes(inputs: PackageInputs, vector: Vector) -> list[list[float]]:
     of = {name: text for path, text in sources.items() for name in [path.rpartition("/")[2]]}
     (predictor,) = (text for name, text in of.items() if name.endswith("Predictor.swift"))
     calls = re.findall(r"let joined\d+ = join\(.*?\)\n", predictor)
-    (found,) = re.findall(r"boxes: (findBoxes\(.*?column: \d+\)\))", predictor, re.DOTALL)
+    (found,) = re.findall(
+        r"boxes: (findBoxes\(.*?labels: )\w+Predictor\.boxesLabels\)", predictor, re.DOTALL
+    )
+    (labels,) = re.findall(r"boxesLabels: \[String\] = (\[.*?\])", predictor, re.DOTALL)
     reals = ", ".join(f"_ real{place}: [Float]" for place in range(len(inputs.contract.outputs)))
-    body = "".join(calls) + f"return {found}\n"
+    body = "".join(calls) + f"return {found}{labels})\n"
     program = Program(
         of["Numerics.swift"] + of["Boxes.swift"] + f"func all({reals}) -> [Box] {{\n{body}}}\n"
     )
     values = [list(map(np.float32, own.ravel())) for own in vector.real.values()]
-    return [
-        [box.index, box.x1, box.y1, box.x2, box.y2, box.score]
-        for box in program.call("all", *values)
-    ]
+    return list(program.call("all", *values))
 
 
 def test_swift(inputs: PackageInputs) -> None:
     for vector in inputs.golden.vectors:
-        found = np.array(swift_boxes(inputs, vector), np.float64)
-        np.testing.assert_allclose(found, boxes_of(vector), atol=1e-6)
+        found = swift_boxes(inputs, vector)
+        rows = [[box.index, box.x1, box.y1, box.x2, box.y2, box.score] for box in found]
+        np.testing.assert_allclose(np.array(rows, np.float64), boxes_of(vector), atol=1e-6)
+        own = [(box.index, box.label) for box in found]
+        assert own == labelled(inputs, boxes_of(vector))
 
 
 @needs_compiler
@@ -280,13 +352,14 @@ def test_kotlin_has_the_boxes(fakes: Path, tmp_path: Path) -> None:
     main.write_text(
         "package edgeq.tiny_joined\n"
         "fun main() = TinyJoinedKotlinModel(android.content.Context()).use {\n"
-        f"    for (box in it.run(floatArrayOf({numbers})).boxes) println(box.index)\n}}\n"
+        f"    for (box in it.run(floatArrayOf({numbers})).boxes) "
+        'println("${box.index};${box.label}")\n}\n'
     )
     made = tmp_path / "main.jar"
     run("kotlinc", source, main, "-cp", desktop.path, "-include-runtime", "-d", made)
     found = desktop.java("edgeq.tiny_joined.MainKt", path=f"{desktop.path}{os.pathsep}{made}")
-    wanted = [str(int(kind)) for kind in boxes_of(vector)[:, 0]]
-    assert [line for line in found.splitlines() if line.isdecimal()] == wanted
+    wanted = [f"{kind};{label}" for kind, label in labelled(inputs, boxes_of(vector))]
+    assert [line for line in found.splitlines() if ";" in line] == wanted
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from edgeq.packaging.contract.image_inputs import confirm_images
 from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
 from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.targets.android.literals import real, shown, string
-from edgeq.packaging.targets.box_values import describe_boxes
+from edgeq.packaging.targets.box_values import describe_boxes, describe_letterbox
 from edgeq.tflite import flatbuffer
 from edgeq.values import Preprocessing, TensorSpec
 
@@ -51,11 +52,12 @@ def describe(given: PackageInputs) -> Names:
         _output(item, flatbuffer.tensor_name(graph, index))
         for item, index in zip(contract.outputs, flatbuffer.indices(graph.outputs), strict=True)
     ]
-    label_count = sum(item["label_count"] for item in outputs)
+    boxes = _boxes(contract)
+    labelled = [*outputs, *([boxes] if boxes else [])]
+    label_count = sum(item["label_count"] for item in labelled)
     if label_count > _MOST_LABELS:
         raise PackageError(f"A class of Java has at most {_MOST_LABELS} labels.")
     base = naming.pascal(contract.name.removesuffix("_model") or contract.name)
-    boxes = describe_boxes(contract)
     kinds = (*_CODE, *(["Labels"] if label_count else []), *(["Boxes"] if boxes else []))
     # With a suffix, none of them is the name of a class that the code uses, such as Interpreter.
     classes = {kind: kind if kind in _PLAIN else f"{base}{kind}" for kind in kinds}
@@ -85,7 +87,9 @@ def describe(given: PackageInputs) -> Names:
         "inputs": inputs,
         "outputs": outputs,
         "joins": joins,
-        "boxes": boxes and {**boxes, "field": naming.camel(contract.boxes)},
+        "boxes": boxes,
+        "labelled": labelled,
+        "letterbox": describe_letterbox(contract),
         "fields": {item["key"]: item["field"] for item in (*outputs, *joins)},
         "has_images": any(item["image"] for item in inputs),
         "signature": None if key is None else string(key),
@@ -93,6 +97,14 @@ def describe(given: PackageInputs) -> Names:
         "license": given.license,
         "data": shown(given.golden.data),
     }
+
+
+def _boxes(contract: Contract) -> Names | None:
+    found = describe_boxes(contract)
+    if found is None:
+        return None
+    named = _labels(contract.boxes, contract.box_labels)
+    return {**found, **named, "field": naming.camel(contract.boxes), "shown": shown(contract.boxes)}
 
 
 def _joins(contract: Contract) -> list[Names]:
@@ -220,19 +232,26 @@ def _output(item: OutputContract, tensor: str) -> Names:
     spec, suffix = item.spec, naming.pascal(item.identifier)
     common = _tensor(spec, item.identifier, tensor)
     count = math.prod(spec.shape)
-    literals = list(enumerate(map(string, item.labels)))
     return {
         **common,
+        **_labels(item.identifier, item.labels),
         "bytes": count * common["width"],
         "top": f"top{suffix}",
-        "labels": f"of{suffix}",
+        "is_classes": bool(item.labels)
+        and common["is_real"]
+        and count == (spec.shape[-1] if spec.shape else 1),
+        "is_binary": count == 1 and len(item.labels) == 2,
+    }
+
+
+def _labels(identifier: str, labels: Sequence[str]) -> Names:
+    """The method with the names of classes."""
+    literals = list(enumerate(map(string, labels)))
+    return {
+        "labels": f"of{naming.pascal(identifier)}",
         "label_count": len(literals),
         "label_chunks": [
             literals[start : start + _LABELS_IN_A_METHOD]
             for start in range(0, len(literals), _LABELS_IN_A_METHOD)
         ],
-        "is_classes": bool(literals)
-        and common["is_real"]
-        and count == (spec.shape[-1] if spec.shape else 1),
-        "is_binary": count == 1 and len(literals) == 2,
     }

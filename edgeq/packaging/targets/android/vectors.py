@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.packaging.contract.values import Golden, Vector
+from edgeq.packaging.contract.values import Arrays, Golden, Vector
 
 Names = dict[str, Any]
 
@@ -34,7 +34,10 @@ def golden_assets(golden: Golden, names: Names) -> tuple[list[Names], dict[str, 
             for item in names["joins"]
         ]
         found = {"index": vector.index, "inputs": inputs, "outputs": outputs, "joins": joins}
-        vectors.append({**found, "boxes": _boxes(names["boxes"], vector, shelf)})
+        boxes = _boxes(names["boxes"], vector.results, shelf)
+        vectors.append(
+            {**found, "boxes": boxes, "picture": _picture(names["boxes"], vector, shelf)}
+        )
     return vectors, assets
 
 
@@ -69,12 +72,21 @@ def _input(item: Names, vector: Vector, shelf: _Shelf) -> Names:
     return {**item, "call": f"{item['prepare']}({arguments})", "file": file}
 
 
-def _boxes(described: Names | None, vector: Vector, shelf: _Shelf) -> Names | None:
+def _boxes(described: Names | None, results: Arrays, shelf: _Shelf) -> Names | None:
     """The boxes that were found, six numbers each."""
     if described is None:
         return None
-    rows = vector.results[described["name"]][0]
+    rows = results[described["name"]][0]
     return {**described, "file": shelf.put("boxes", rows[rows[:, 0] >= 0], "<f4")}
+
+
+def _picture(described: Names | None, vector: Vector, shelf: _Shelf) -> Names | None:
+    """The place of the picture in a letterboxed input, and the boxes in it."""
+    if not vector.picture:
+        return None
+    numbers = {name: vector.picture[name].tolist() for name in ("size", "region")}
+    rows = {} if described is None else {described["name"]: vector.picture["boxes"]}
+    return {**numbers, "boxes": _boxes(described, rows, shelf)}
 
 
 def _output(item: Names, vector: Vector, tolerance: float, shelf: _Shelf) -> Names:

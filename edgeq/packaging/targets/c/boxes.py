@@ -26,11 +26,24 @@ def describe_boxes(contract: Contract, vectors: Sequence[Vector]) -> Described |
     boxes, scores = ({**table, "function": functions[table["output"]]} for table in tables)
     return {
         **found,
+        "labels": list(map(literals.string, found["labels"])),
         "boxes": boxes,
         "scores": scores,
         "sources": [_source(contract, name, of) for name, of in functions.items()],
         "golden": [literals.values(row) for row in golden],
     }
+
+
+def describe_letterbox(contract: Contract, vectors: Sequence[Vector]) -> Described | None:
+    """The size of a letterboxed input, and where golden pictures and boxes are; None without."""
+    found = box_values.describe_letterbox(contract)
+    if found is None:
+        return None
+    arrays = {
+        name: [literals.values(vector.picture[name]) for vector in vectors]
+        for name in vectors[0].picture
+    }
+    return {**found, **arrays}
 
 
 def field(identifier: str) -> str:

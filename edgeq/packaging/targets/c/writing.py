@@ -14,7 +14,7 @@ from edgeq.packaging.contract.image_inputs import has_images
 from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.golden import vectors as golden
 from edgeq.packaging.targets.c import literals
-from edgeq.packaging.targets.c.boxes import describe_boxes
+from edgeq.packaging.targets.c.boxes import describe_boxes, describe_letterbox
 from edgeq.packaging.targets.c.forms import FORMS, slug
 from edgeq.packaging.targets.c.tensors import describe_input, describe_output
 from edgeq.packaging.targets.target import templates
@@ -145,4 +145,5 @@ def _describe(given: PackageInputs, measured: ArenaMeasurement) -> dict[str, Any
         ],
         "indices": [vector.index for vector in vectors],
         "boxes": describe_boxes(contract, vectors),
+        "letterbox": describe_letterbox(contract, vectors),
     }

@@ -14,7 +14,7 @@ from edgeq.errors import PackageError
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.values import Contract, Golden, InputContract, OutputContract
 from edgeq.packaging.evidence.inputs import PackageInputs
-from edgeq.packaging.targets.box_values import describe_boxes
+from edgeq.packaging.targets.box_values import describe_boxes, describe_letterbox
 from edgeq.packaging.targets.ios.literals import number, string
 from edgeq.values import Preprocessing, TensorSpec
 
@@ -57,7 +57,8 @@ def describe(inputs: PackageInputs) -> dict[str, Any]:
         "inputs": [_input(item, inputs.golden) for item in contract.inputs],
         "outputs": [_output(item) for item in contract.outputs],
         "joins": joins,
-        "boxes": _boxes(contract, joins),
+        "letterbox": describe_letterbox(contract),
+        "boxes": _boxes(contract, joins, f"{stem}Predictor"),
     }
 
 
@@ -242,7 +243,9 @@ def _joins(contract: Contract) -> list[dict[str, Any]]:
     return found
 
 
-def _boxes(contract: Contract, joins: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def _boxes(
+    contract: Contract, joins: Sequence[dict[str, Any]], predictor: str
+) -> dict[str, Any] | None:
     """How boxes are read from `realN` and `joinedN`."""
     found = describe_boxes(contract)
     if found is None:
@@ -255,9 +258,14 @@ def _boxes(contract: Contract, joins: Sequence[dict[str, Any]]) -> dict[str, Any
         for table in (found["boxes"], found["scores"])
     ]
     margin = " " * 16
+    prop = naming.camel(contract.boxes)
+    labels = f"{prop.rstrip('_')}Labels"
+    call = f"findBoxes(\n{margin}boxes: {tables[0]},\n{margin}scores: {tables[1]},\n{margin}"
     return {
         **found,
         "name": string(found["name"]),
-        "property": naming.camel(contract.boxes),
-        "call": f"findBoxes(\n{margin}boxes: {tables[0]},\n{margin}scores: {tables[1]})",
+        "property": prop,
+        "labels_property": labels,
+        "labels": [string(label) for label in contract.box_labels],
+        "call": f"{call}labels: {predictor}.{labels})",
     }

@@ -82,8 +82,10 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
         **{name: code.read(name) for name in modules},
     }
     if names["boxes"]:
-        inside["boxes.py"] = code.read_decoder()
-    labels = {item.spec.name: item.labels for item in contract.outputs if item.labels}
+        inside["boxes.py"] = code.read_metric("boxes.py")
+    if names["letterbox"]:
+        inside["letterbox.py"] = code.read_metric("letterbox.py")
+    labels = code.labels_of(contract)
     if labels:
         inside["labels.json"] = (json_text(labels, indent=1) + "\n").encode()
     inside |= {f"{contract.name}.tflite": inputs.model.content, **golden_files(golden)}

@@ -14,6 +14,7 @@ from edgeq.metrics.boxes import Decoding
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.results import plan_boxes
 from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
+from edgeq.packaging.targets.box_values import describe_letterbox
 from edgeq.packaging.targets.python.literals import string
 from edgeq.packaging.targets.python.wheel import pep440
 from edgeq.packaging.targets.target import templates
@@ -23,8 +24,8 @@ from edgeq.values import JoinedOutput, Preprocessing, TensorSpec
 
 _WIDTH = 100
 # Imported by the generated module or a program beside it: a class cannot have these names.
-_TAKEN = {"Array", "ArrayLike", "Box", "Boxes", "Decoding", "Image", "Input", "Join", "Mapping",
-          "Output", "Path", "Runner", "Scores"}  # fmt: skip
+_TAKEN = {"Array", "ArrayLike", "Box", "Boxes", "Decoding", "Image", "Input", "Join",
+          "Letterbox", "Mapping", "Output", "Path", "Runner", "Scores", "Sequence"}  # fmt: skip
 
 # A number of `Input` in the package to that of `Preprocessing`.
 _NUMBERS = {"factor": "scale", "offset": "offset", "mean": "mean", "std": "std"}
@@ -43,9 +44,9 @@ def read(name: str) -> bytes:
     return resources.files(__package__).joinpath(name).read_bytes()
 
 
-def read_decoder() -> bytes:
-    """The code that decodes boxes here."""
-    return resources.files("edgeq.metrics").joinpath("boxes.py").read_bytes()
+def read_metric(name: str) -> bytes:
+    """A file that edgeq computes metrics with, too."""
+    return resources.files("edgeq.metrics").joinpath(name).read_bytes()
 
 
 def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
@@ -56,9 +57,10 @@ def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
     inputs = [_describe_input(item) for item in contract.inputs]
     outputs = [_describe_output(place, item) for place, item in enumerate(contract.outputs)]
     steps = {step.split("(")[0] for item in inputs for step in item["step_list"]}
-    has_labels = any(item.labels for item in contract.outputs)
+    has_scores = any(item.labels for item in contract.outputs)
     boxes = _describe_boxes(contract)
     results = _describe_results(contract)
+    letterbox = describe_letterbox(contract)
     # The signature whose names the contract has; see `flatbuffer.interface`.
     keys = (
         flatbuffer.text(item.signatureKey)
@@ -77,23 +79,31 @@ def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
         "joins": [_describe_join(item) for item in contract.joins],
         "boxes": boxes,
         "results": results,
+        "letterbox": letterbox and tuple(letterbox.values()),
         "result_names": [
             *(["Box", "Boxes"] if boxes else []),
             *(["Join"] if contract.joins else []),
-            *(["list_boxes"] if boxes else []),
+            *(["Letterbox"] if letterbox else []),
         ],
         "input_names": ", ".join(markdown(item.spec.name) for item in contract.inputs),
-        "has_labels": has_labels,
+        "has_labels": bool(labels_of(contract)),
         "image_steps": sorted(steps - {"bgr"}),
         "tensor_names": [
             "Array",
             "Input",
             "Output",
-            *(["Scores"] if has_labels else []),
+            *(["Scores"] if has_scores else []),
             *(["bgr"] if "bgr" in steps else []),
         ],
         **_methods(class_name, contract.inputs),
     }
+
+
+def labels_of(contract: Contract) -> dict[str, tuple[str, ...]]:
+    """Names of classes, by output and for boxes, as `labels.json` has them."""
+    found = {item.spec.name: item.labels for item in contract.outputs}
+    found[contract.boxes] = contract.box_labels
+    return {name: labels for name, labels in found.items() if labels}
 
 
 def uses_pillow(contract: Contract) -> bool:
@@ -181,7 +191,12 @@ def _describe_boxes(contract: Contract) -> dict[str, Any] | None:
         if (value := getattr(plan.decoding, field.name)) != field.default
     }
     size = f"({plan.height}, {plan.width})"
-    return {"name": contract.boxes, "settings": settings, "size": size}
+    return {
+        "name": contract.boxes,
+        "settings": settings,
+        "size": size,
+        "is_labelled": bool(contract.box_labels),
+    }
 
 
 def _describe_results(contract: Contract) -> list[dict[str, Any]]:
@@ -196,12 +211,13 @@ def _describe_results(contract: Contract) -> list[dict[str, Any]]:
         for identifier, item in zip(contract.join_identifiers, contract.joins, strict=True)
     ]
     if contract.decoding is not None:
+        named = f"with {len(contract.box_labels)} labels" if contract.box_labels else "no labels"
         found.append(
             {
                 "identifier": contract.boxes,
                 "type": "tuple[Box, ...]",
-                "text": f"the best first, as {contract.decoding}.",
-                "reading": f"list_boxes(results[{string(contract.boxes)}])",
+                "text": f"the best first, as {contract.decoding}; {named}.",
+                "reading": f"_BOXES.list(results[{string(contract.boxes)}])",
             }
         )
     return found

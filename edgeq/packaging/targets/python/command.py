@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,12 @@ def predict(runner: Runner, path: Path, top: int) -> dict[str, Any]:
             except ValueError:  # many rows, as in a segmentation: values say more than a ranking
                 pass
         found[output.name] = _as_json(output.real(tensor).tolist())
-    results = runner.results(tensors)
-    return {**found, **{name: _as_json(values.tolist()) for name, values in results.items()}}
+    for name, values in runner.results(tensors).items():
+        if runner.BOXES is not None and name == runner.BOXES.name:
+            found[name] = list(map(asdict, runner.BOXES.list(values)))
+        else:
+            found[name] = _as_json(values.tolist())
+    return found
 
 
 def _as_json(values: Any) -> Any:
@@ -192,9 +197,9 @@ def _check(
     runner: Runner, vector: Mapping[str, Any], tolerances: Mapping[str, float]
 ) -> tuple[list[str], bool]:
     """Preprocessing, model and real values of one vector, each on its own."""
-    raw, inputs, outputs, real, results_of = (
+    raw, inputs, outputs, real, results_of, picture = (
         {name: _read(item) for name, item in vector[part].items()}
-        for part in ("raw", "inputs", "outputs", "real", "results")
+        for part in ("raw", "inputs", "outputs", "real", "results", "picture")
     )
     prepared, given = runner.prepare(raw), runner.run(inputs)
     results = [_compare(f"input {name}", inputs[name], prepared[name], 0.0) for name in inputs]
@@ -206,8 +211,18 @@ def _check(
         )
         values = output.real(wanted).astype(np.float32).reshape(real[name].shape)
         results.append(_compare(f"real values of {name}", real[name], values, 0.0))
-    for name, found in runner.results(outputs).items():
-        results.append(_compare(f"{name}", results_of[name][0], found, _ROUNDING))
+    found = runner.results(outputs)
+    for name, values in found.items():
+        results.append(_compare(f"{name}", results_of[name][0], values, _ROUNDING))
+    if runner.LETTERBOX is not None:
+        size = int(picture["size"][0]), int(picture["size"][1])
+        region = np.array(runner.LETTERBOX.place(size), np.int32)
+        results.append(_compare("region of the picture", picture["region"], region, 0.0))
+        if runner.BOXES is not None:
+            rows = found[runner.BOXES.name].copy()
+            rows[:, 1:5] = runner.LETTERBOX.back(rows[:, 1:5], size)
+            name = f"{runner.BOXES.name} in the picture"
+            results.append(_compare(name, picture["boxes"][0], rows, _ROUNDING))
     return [line for line, _ in results], all(is_good for _, is_good in results)
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .results import Boxes, Join, find_results
+from .results import Boxes, Join, Letterbox, find_results
 from .tensors import Array, Input, Output
 
 _MODULES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
@@ -42,6 +42,7 @@ class Runner:
     OUTPUTS: ClassVar[tuple[Output, ...]]
     JOINS: ClassVar[tuple[Join, ...]] = ()
     BOXES: ClassVar[Boxes | None] = None
+    LETTERBOX: ClassVar[Letterbox | None] = None
 
     def __init__(self, threads: int = 1, model: str | Path | None = None) -> None:
         module = _import_runtime()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,17 +46,46 @@ class Box:
 
     Attributes:
         index: number of its class.
+        label: name of its class, "" if it has none.
         x1, y1, x2, y2: its left, top, right and bottom, as shares of the width and the height of
             the model's input.
         score: its probability.
     """
 
     index: int
+    label: str
     x1: float
     y1: float
     x2: float
     y2: float
     score: float
+
+    @property
+    def sides(self) -> Array:
+        """Left, top, right and bottom."""
+        return np.array([self.x1, self.y1, self.x2, self.y2])
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """The place of a picture in the model's input.
+
+    Attributes:
+        place: from its height and width to its top, left, height and width in the input.
+        back: from sides [..., 4] as shares of the input, and its height and width, to shares of
+            the picture, clipped to it.
+    """
+
+    place: Callable[[tuple[int, int]], tuple[int, int, int, int]]
+    back: Callable[[Array, tuple[int, int]], Array]
+
+    def move(self, boxes: Sequence[Box], size: tuple[int, int]) -> tuple[Box, ...]:
+        """Boxes with sides as shares of a picture of this height and width."""
+        found = []
+        for box in boxes:
+            x1, y1, x2, y2 = map(float, self.back(box.sides, size))
+            found.append(replace(box, x1=x1, y1=y1, x2=x2, y2=y2))
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -67,10 +96,21 @@ class Boxes:
         name: in the results.
         find: from outputs by name [1, ...] to boxes [1, at most, 6]: class, x1, y1, x2, y2, score;
             rows of class -1 are empty.
+        labels: of the classes; empty without names.
     """
 
     name: str
     find: Callable[[Mapping[str, Array]], Array]
+    labels: Sequence[str] = ()
+
+    def list(self, rows: Array) -> tuple[Box, ...]:
+        """The boxes of rows [boxes, 6], the best first."""
+        names = dict(enumerate(self.labels))
+        return tuple(
+            Box(int(row[0]), names.get(int(row[0]), ""), *map(float, row[1:]))
+            for row in rows
+            if row[0] >= 0
+        )
 
 
 def find_results(
@@ -87,8 +127,3 @@ def find_results(
         whole = {**{name: real[name] for name in real if name not in parts}, **found}
         found[boxes.name] = boxes.find({name: own[np.newaxis] for name, own in whole.items()})[0]
     return found
-
-
-def list_boxes(rows: Array) -> tuple[Box, ...]:
-    """The boxes of rows [boxes, 6], the best first."""
-    return tuple(Box(int(row[0]), *map(float, row[1:])) for row in rows if row[0] >= 0)

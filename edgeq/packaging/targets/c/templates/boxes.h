@@ -22,10 +22,26 @@ constexpr std::size_t kMostBoxes = {{ boxes.most }};
 
 // A found object. The sides are shares of the width and the height of the model's input.
 struct Box {
-  int index;  // number of its class
+  int index;          // number of its class
+  const char* label;  // name of its class, "" if it has none
   float x1, y1, x2, y2;
   float score;
 };
+
+// The name of a class, "" if it has none.
+inline const char* BoxLabel(int index) {
+{% if boxes.labels %}
+  static const char* const kLabels[] = {
+{% for label in boxes.labels %}
+      {{ label }},
+{% endfor %}
+  };
+  if (index >= 0 && index < {{ boxes.labels | length }}) return kLabels[index];
+{% else %}
+  (void)index;
+{% endif %}
+  return "";
+}
 
 // The output tensors.
 struct BoxTensors {
@@ -181,6 +197,7 @@ inline std::size_t FindBoxes(const BoxTensors& tensors, BoxScratch* scratch, Box
 {% else %}
     made.index = static_cast<int>(place % kClassCount);
 {% endif %}
+    made.label = BoxLabel(made.index);
     made.x1 = static_cast<float>(corners[0]);
     made.y1 = static_cast<float>(corners[1]);
     made.x2 = static_cast<float>(corners[2]);
@@ -189,6 +206,28 @@ inline std::size_t FindBoxes(const BoxTensors& tensors, BoxScratch* scratch, Box
   }
   return kept;
 }
+{% if letterbox %}
+
+namespace internal {
+
+// From a share of the input to one of the region, clipped to it.
+inline float InRegion(float share, std::int32_t whole, std::int32_t start, std::int32_t size) {
+  const double found = (static_cast<double>(share) * whole - start) / size;
+  return static_cast<float>(found < 0 ? 0 : found > 1 ? 1 : found);
+}
+
+}  // namespace internal
+
+// A box with sides as shares of the width and the height of a picture, clipped to it.
+inline Box InPicture(Box box, std::int32_t height, std::int32_t width) {
+  const Region region = PictureRegion(height, width);
+  box.x1 = internal::InRegion(box.x1, {{ letterbox.width }}, region.left, region.width);
+  box.y1 = internal::InRegion(box.y1, {{ letterbox.height }}, region.top, region.height);
+  box.x2 = internal::InRegion(box.x2, {{ letterbox.width }}, region.left, region.width);
+  box.y2 = internal::InRegion(box.y2, {{ letterbox.height }}, region.top, region.height);
+  return box;
+}
+{% endif %}
 
 }  // namespace {{ namespace }}
 }  // namespace edgeq

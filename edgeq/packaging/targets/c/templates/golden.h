@@ -41,6 +41,13 @@ constexpr double kTolerance{{ item.struct }} = {{ item.tolerance }};
 {% if boxes %}
 {{ array("double", "kBoxes", boxes.most * 6, boxes.golden) -}}
 {% endif %}
+{% if letterbox %}
+{{ array("std::int32_t", "kPictureSizes", 2, letterbox.size) -}}
+{{ array("std::int32_t", "kPictureRegions", 4, letterbox.region) -}}
+{% if boxes %}
+{{ array("double", "kBoxesInPicture", boxes.most * 6, letterbox.boxes) -}}
+{% endif %}
+{% endif %}
 
 }  // namespace golden
 }  // namespace {{ namespace }}

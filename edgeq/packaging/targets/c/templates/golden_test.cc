@@ -97,6 +97,20 @@ int CheckNumbers() {
       };
       const std::size_t count = package::FindBoxes(tensors, &scratch, found);
       failed += CheckBoxes(index, package::golden::kBoxes[sample], found, count);
+{% if letterbox %}
+      const std::int32_t* size = package::golden::kPictureSizes[sample];
+      for (std::size_t i = 0; i < count; ++i) found[i] = package::InPicture(found[i], size[0], size[1]);
+      failed += CheckBoxes(index, package::golden::kBoxesInPicture[sample], found, count);
+{% endif %}
+    }
+{% endif %}
+{% if letterbox %}
+    {
+      const std::int32_t* size = package::golden::kPictureSizes[sample];
+      const package::Region found = package::PictureRegion(size[0], size[1]);
+      const std::int32_t given[] = {found.top, found.left, found.height, found.width};
+      failed += CheckEqual("region of the picture", index, package::golden::kPictureRegions[sample],
+                           given, 4);
     }
 {% endif %}
   }

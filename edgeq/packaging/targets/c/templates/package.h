@@ -276,6 +276,32 @@ struct {{ item.struct }} {
 };
 {% endfor %}
 
+{% if letterbox %}
+// ---------------------------------------------------------------- the picture in the input
+
+// A part of the letterboxed input, in pixels.
+struct Region {
+  std::int32_t top, left, height, width;
+};
+
+// Where a picture with this height and width is in the input of {{ letterbox.height }} x {{ letterbox.width }} pixels. Of a mask with that
+// size, only this region belongs to the picture.
+inline Region PictureRegion(std::int32_t height, std::int32_t width) {
+  const std::int64_t rows = {{ letterbox.height }}, columns = {{ letterbox.width }}, high = height, wide = width;
+  std::int64_t inner_rows = rows, inner_columns = columns;
+  if (rows * wide <= columns * high) {
+    inner_columns = (2 * wide * rows + high) / (2 * high);
+    if (inner_columns < 1) inner_columns = 1;
+  } else {
+    inner_rows = (2 * high * columns + wide) / (2 * wide);
+    if (inner_rows < 1) inner_rows = 1;
+  }
+  return Region{static_cast<std::int32_t>((rows - inner_rows) / 2),
+                static_cast<std::int32_t>((columns - inner_columns) / 2),
+                static_cast<std::int32_t>(inner_rows), static_cast<std::int32_t>(inner_columns)};
+}
+
+{% endif %}
 // ---------------------------------------------------------------- the model itself
 
 // Whether an interpreter, once its tensors are allocated, has the inputs and outputs that this header

@@ -234,14 +234,13 @@ func resize(_ image: Pixels, height: Int, width: Int) -> Pixels {
 /// An image in another size with its proportions; the rest is grey.
 func letterbox(_ image: Pixels, height: Int, width: Int, pad: Int) -> Pixels {
     let channels = image.channels
-    let isTall = height * image.width <= width * image.height
-    let fitting = (2 * image.width * height + image.height) / (2 * image.height)
-    let columns = isTall ? max(1, fitting) : width
-    let high = (2 * image.height * width + image.width) / (2 * image.width)
-    let rows = isTall ? height : max(1, high)
+    let region = findLetterbox(
+        image.height, image.width, wholeHeight: height, wholeWidth: width)
+    let top = region.top
+    let left = region.left
+    let rows = region.height
+    let columns = region.width
     let inside = resize(image, height: rows, width: columns)
-    let top = (height - rows) / 2
-    let left = (width - columns) / 2
     var values: [UInt8] = []
     values.reserveCapacity(height * width * channels)
     for _ in 0..<(height * width * channels) {
@@ -254,6 +253,26 @@ func letterbox(_ image: Pixels, height: Int, width: Int, pad: Int) -> Pixels {
         }
     }
     return Pixels(values, height: height, width: width, channels: channels)
+}
+
+/// A part of an image, in pixels.
+public struct Region: Equatable {
+    public let top: Int
+    public let left: Int
+    public let height: Int
+    public let width: Int
+}
+
+/// The place of an image in the middle of a larger one, with its proportions kept.
+func findLetterbox(_ height: Int, _ width: Int, wholeHeight: Int, wholeWidth: Int) -> Region {
+    let isTall = wholeHeight * width <= wholeWidth * height
+    let fitting = (2 * width * wholeHeight + height) / (2 * height)
+    let columns = isTall ? max(1, fitting) : wholeWidth
+    let high = (2 * height * wholeWidth + width) / (2 * width)
+    let rows = isTall ? wholeHeight : max(1, high)
+    return Region(
+        top: (wholeHeight - rows) / 2, left: (wholeWidth - columns) / 2, height: rows,
+        width: columns)
 }
 
 /// Refuses what no sample of the calibration held, and no integer stands for.
