@@ -28,9 +28,11 @@ TIME_LIMIT = "EDGEQ_TIME_LIMIT_S"  # see `time_limit_s`
 _ENTRY = Path(__file__).with_name("entry.py")
 _LOG_TAIL_BYTES = 1 << 16
 # A library's threads are older than a late sandbox, and would not be confined by Landlock.
-_SINGLE_THREADED = dict.fromkeys(
-    ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"
-)
+_SINGLE_THREADED = {
+    **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    # TensorFlow imports pandas where it is installed, and pandas pyarrow, whose allocator has one.
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
 _warned: set[str] = set()  # the gaps of the sandbox that `warn_of` has reported
 
 _Self = TypeVar("_Self", bound="Child")

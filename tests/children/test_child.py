@@ -442,3 +442,14 @@ def test_doctor_of_the_agent_tells_that_the_sandbox_is_whole(tmp_path: Path) -> 
     assert LocalDevice().run(job, {}, tmp_path) | {"facts": None} == {
         "protocol": 1, "facts": None, "error": None, "sandbox": [],
     }  # fmt: skip
+
+
+def test_the_allocator_of_pyarrow_starts_no_thread() -> None:
+    """TensorFlow imports pandas, and pandas pyarrow; Landlock does not confine older threads."""
+    python = os.environ.get("EDGEQ_TORCH_PYTHON", sys.executable)
+    code = "import os, pyarrow; print(len(os.listdir('/proc/self/task')))"
+    env = {**os.environ, **children._SINGLE_THREADED}
+    done = subprocess.run([python, "-c", code], env=env, capture_output=True, check=False)
+    if b"No module named 'pyarrow'" in done.stderr:
+        pytest.skip(f"{python} has no pyarrow")
+    assert done.stdout == b"1\n"

@@ -22,7 +22,11 @@ ARCHIVE = Path(__file__).resolve().parents[1]  # the agent's one file, which Pyt
 TAIL_BYTES = 4096  # of what native code printed
 PATIENCE_S = 600.0  # without a sign of life: the worker has hung
 FIRST_CRASH = 0xC0000000  # exit statuses of Windows from here on are NTSTATUS errors
-SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+SINGLE_THREADED = {
+    **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    # TensorFlow imports pandas where it is installed, and pandas pyarrow, whose allocator has one.
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
 
 DOING = {
     "check": "importing the runtime",
