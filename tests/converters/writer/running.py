@@ -47,7 +47,7 @@ def find_ranges(path: Path, samples: Samples) -> Ranges:
     for arrays in samples:
         write_sample(stream, arrays)
     stream.seek(0)
-    worker.run(path, result, stream, 0, "extremes")
+    worker.run(path, result, stream, 0, 0, "extremes")
     with np.load(result) as found:
         low, high = found["halves"][:, 0].min(0), found["halves"][:, 1].max(0)
         tensors = tuple(
