@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,7 +17,7 @@ from pathlib import Path
 from edgeq import cli
 
 # Names of records beside model.tflite, as `edgeq run` writes them; `gate` finds model.tflite.json.
-_MEASURED = ("compare", "bench", "eval")
+_MEASURED = re.compile(r"(.+)\.(?:compare|bench|eval).*\.json")
 
 
 def find_models(changed: Sequence[Path], policy: Path) -> list[Path]:
@@ -35,7 +37,8 @@ def find_models(changed: Sequence[Path], policy: Path) -> list[Path]:
         elif path.name.endswith(".tflite.json"):
             found[path.with_suffix("")] = None
         else:
-            stem = path.name.partition(".")[0]
+            measured = _MEASURED.fullmatch(path.name)
+            stem = path.stem if measured is None else measured[1]
             found[path.with_name(f"{stem}.tflite")] = None
     return [*found]
 
@@ -50,8 +53,10 @@ def _committed_models() -> list[Path]:
 
 def find_records(model: Path) -> Iterator[Path]:
     """The records of measurements beside a model: model.compare.json, model.bench-pi4.json..."""
-    for verb in _MEASURED:
-        yield from sorted(model.parent.glob(f"{model.stem}.{verb}*.json"))
+    for path in sorted(model.parent.glob(f"{glob.escape(model.stem)}.*.json")):
+        measured = _MEASURED.fullmatch(path.name)
+        if measured is not None and measured[1] == model.stem:
+            yield path
 
 
 def main(words: Sequence[str]) -> int:
