@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from edgeq.children.other_python import OtherPython
 from edgeq.cli import cli
+from edgeq.converters.proof.certificate import certify
 from edgeq.errors import MissingExtraError, SourceError
 from edgeq.fit import edge_tpu, vela
 from edgeq.records.reading import read_record
 from edgeq.tflite.model_file import parse_model, read_model
-from tests.tiny_models import add_one
+from tests.tiny_models import INT8, add_one, graph, model, operator, tensor
+from tests.tiny_models import Operator as Op
 
 SMALL = vela.EthosTarget("ethos-u55-128")
 
@@ -90,24 +94,53 @@ def test_without_vela_the_hint_is_how_to_get_it(monkeypatch: pytest.MonkeyPatch)
 # ---------------------------------------------------------------- the Edge TPU
 
 
-def test_an_int8_model_is_mapped(shared: Path) -> None:
-    found = edge_tpu.predict(read_model(shared / "mlperf_tiny" / "vww_96_int8.tflite"))
-    assert found.mapped_percent == 100
-    assert [source.title for source in found.sources] == [
-        source.title for source in edge_tpu.sources()
+def predict(path: Path) -> Any:
+    file = read_model(path)
+    return edge_tpu.predict(file, certify(file).operators)
+
+
+def predict_chain(*kinds: int | str, shape: Sequence[int] | None = (1, 8)) -> Any:
+    """The placement of operators behind each other; custom ones by their name."""
+    tensors = [
+        tensor(f"t{number}", shape or (), INT8, scale=0.1) for number in range(len(kinds) + 1)
     ]
+    if shape is None:
+        for item in tensors:
+            item.shape = None
+    operators = [operator(number, [number], [number + 1]) for number in range(len(kinds))]
+    codes = [kind if isinstance(kind, str) else (kind, 1) for kind in kinds]
+    file = parse_model(model([graph(tensors, [0], [len(kinds)], operators)], codes), "m")
+    found = edge_tpu.predict(file, certify(file).operators).operators
+    return [(item.place, item.reason) for item in found]
+
+
+def test_an_int8_model_is_mapped(shared: Path) -> None:
+    assert predict(shared / "mlperf_tiny" / "vww_96_int8.tflite").mapped_percent == 100
 
 
 def test_a_float_model_is_not(shared: Path) -> None:
-    found = edge_tpu.predict(read_model(shared / "mlperf_tiny" / "ad01_fp32.tflite"))
+    found = predict(shared / "mlperf_tiny" / "ad01_fp32.tflite")
     assert found.mapped_percent == 0
     assert {item.reason for item in found.operators} == {"a float32 tensor"}
 
 
-def test_what_follows_an_operator_of_the_processor_stays_there(shared: Path) -> None:
-    """The fused LSTM has 16-bit tensors; only one part of a model is mapped."""
-    found = edge_tpu.predict(read_model(shared / "mnist_lstm" / "trained_lstm_int8.tflite"))
-    places = [item.place for item in found.operators]
-    assert "cpu" in places
-    first = places.index("cpu")
-    assert set(places[first:]) == {"cpu"} or places[:first] == []
+def test_what_follows_an_operator_of_the_processor_stays_there() -> None:
+    """Only one part of a model is mapped."""
+    found = predict_chain(Op.LOGISTIC, Op.GELU, Op.LOGISTIC)
+    assert found == [
+        ("edge tpu", ""),
+        ("cpu", "the list does not have it"),
+        ("cpu", "it follows GELU, and only one part of a model is mapped"),
+    ]
+
+
+@pytest.mark.parametrize("shape", [(), None])
+def test_a_scalar_has_one_element(shape: Sequence[int] | None) -> None:
+    assert predict_chain(Op.SOFTMAX, shape=shape) == [("edge tpu", "")]
+    assert predict_chain(Op.SOFTMAX, shape=(1, 16_001)) == [
+        ("cpu", "an input of more than 16,000 elements")
+    ]
+
+
+def test_a_custom_operator_with_the_name_of_another_is_not_mapped() -> None:
+    assert predict_chain("CONV_2D") == [("cpu", "a custom operator")]
