@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgeq.children.child import Child
 from edgeq.children.other_python import OtherPython, find_python
-from edgeq.errors import MissingExtraError, SourceError, UsageError
+from edgeq.errors import SourceError, UsageError
 from edgeq.files import scratch
 from edgeq.tflite.model_file import ModelFile
 from edgeq.values import EthosFit
@@ -55,16 +55,7 @@ def find() -> OtherPython:
         MissingExtraError: neither has it; the hint is how to get it.
     """
     absent = "Vela, which compiles for Arm Ethos-U, is not installed here."
-    return find_python("ethosu", PACKAGE, VARIABLE, absent, _missing)
-
-
-def _missing(message: str) -> MissingExtraError:
-    return MissingExtraError(
-        message,
-        hint='Install it with: pip install "edgeq[vela]"; or, in a separate environment: '
-        f"python -m venv ~/vela && ~/vela/bin/pip install {PACKAGE} && "
-        f"export {VARIABLE}=~/vela/bin/python",
-    )
+    return find_python("ethosu", PACKAGE, VARIABLE, absent, "vela")
 
 
 def compile_model(
