@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from edgeq.errors import MissingExtraError, SourceError
 from edgeq.fit import edge_tpu, vela
 from edgeq.records.reading import read_record
 from edgeq.tflite.model_file import parse_model, read_model
+from edgeq.values import EthosFit
+from edgeq.values.fitting import ETHOS_FIGURES
 from tests.tiny_models import INT8, add_one, graph, model, operator, tensor
 from tests.tiny_models import Operator as Op
 
@@ -82,6 +86,107 @@ def test_vela_refuses_in_its_own_words(vela_python: OtherPython, shared: Path) -
     )
     with pytest.raises(SourceError, match=r"Vela .* does not compile .*kws_ref_model.*Nonsense"):
         vela.compile_model(file, nonsense)
+
+
+def test_a_configuration_of_the_user_is_found_from_the_current_folder(
+    vela_python: OtherPython, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vela itself runs in another folder."""
+    file = read_model(shared / "kws" / "kws_ref_model.tflite")
+    memory = "".join(
+        f"{area}_clock_scale=1.0\n{area}_burst_length=32\n{area}_max_reads=4\n"
+        f"{area}_max_writes=4\n{area}_read_latency=32\n{area}_write_latency=32\n"
+        for area in ("Sram", "OffChipFlash")
+    )
+    (tmp_path / "own.ini").write_text(
+        "[System_Config.Own]\ncore_clock=123e6\naxi0_port=Sram\naxi1_port=OffChipFlash\n"
+        f"{memory}[Memory_Mode.Own]\nconst_mem_area=Axi1\narena_mem_area=Axi0\n"
+        "cache_mem_area=Axi0\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    found = vela.compile_model(file, vela.EthosTarget("ethos-u55-128", "Own", "Own", "own.ini"))
+    assert (found.system_config, float(found.figures["core_clock"])) == ("Own", 123e6)
+
+
+OTHER_VELA = """
+import os
+os.mkdir("out")
+for name in {files}:
+    with open(f"out/{{name}}.csv", "w") as file:
+        file.write({text!r})
+print("CPU operators = 1 (50%)")
+print("NPU operators = 1 (50%)")
+"""
+SUMMARY = {
+    "system_config": "S", "memory_mode": "M", "Target": "CPU", "Original Operator": "Add",
+    "Name": "sum", **dict.fromkeys(ETHOS_FIGURES, "1.0"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def compile_by_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Mapping[str, str], Sequence[str]], EthosFit]:
+    """Compile with a release 99 of Vela, which writes these columns into these files."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec "{sys.executable}" -S "$@"\n')
+    python.chmod(0o755)
+    about = tmp_path / "ethos_u_vela-99.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: ethos-u-vela\nVersion: 99\n")
+    (tmp_path / "ethosu" / "vela").mkdir(parents=True)
+    monkeypatch.setenv(vela.VARIABLE, str(python))
+
+    def compile_model(columns: Mapping[str, str], files: Sequence[str]) -> EthosFit:
+        text = f"{','.join(columns)}\n{','.join(columns.values())}\n"
+        program = OTHER_VELA.format(files=files, text=text)
+        (tmp_path / "ethosu" / "vela" / "__main__.py").write_text(program)
+        return vela.compile_model(parse_model(add_one(), "m"), SMALL)
+
+    return compile_model
+
+
+FILES = ("model_summary_S", "model_per-layer")
+
+
+def without(name: str) -> dict[str, str]:
+    return {key: text for key, text in SUMMARY.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("columns", "files", "what"),
+    [
+        (without("cycles_npu"), FILES, "cycles_npu"),
+        ({**SUMMARY, "inference_time": "0.1 ms"}, FILES, "inference_time"),
+        (without("memory_mode"), FILES, r"'memory_mode' is missing\."),
+        (without("Target"), FILES, r"'Target' is missing\."),
+        (SUMMARY, FILES[:1], r"there are 0 files model_per-layer\.csv\."),
+        (SUMMARY, FILES[1:], r"there are 0 files model_summary_\*\.csv\."),
+    ],
+)
+def test_a_vela_that_states_other_things(
+    compile_by_other: Any, columns: dict[str, str], files: tuple[str, ...], what: str
+) -> None:
+    message = f"Vela 99 does not write what edgeq reads: .*{what}"
+    with pytest.raises(MissingExtraError, match=message) as caught:
+        compile_by_other(columns, files)
+    assert 'pip install "ethos-u-vela<6"' in str(caught.value.hint)
+
+
+def test_the_columns_that_are_read(compile_by_other: Any) -> None:
+    found = compile_by_other(SUMMARY, FILES)
+    assert (found.vela, found.on_cpu, found.memory_mode) == ("99", ("Add sum",), "M")
+    assert found.figures["cycles_npu"] == "1.0"
+
+
+@pytest.mark.parametrize("name", ETHOS_FIGURES)
+def test_a_record_needs_the_figures_that_are_shown(name: str) -> None:
+    figures = dict.fromkeys(ETHOS_FIGURES, "1.5e3")
+    fit = EthosFit("5", "ethos-u55-128", "S", "M", 1, 1, ("Add sum",), figures)
+    for other in ({}, {name: "fast"}, {name: "nan"}):
+        changed = {key: text for key, text in figures.items() if key != name} | other
+        with pytest.raises(ValueError, match=f"{name}.* must be a number"):
+            replace(fit, figures=changed)
 
 
 def test_without_vela_the_hint_is_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
