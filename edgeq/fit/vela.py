@@ -91,7 +91,7 @@ def compile_model(
 
 
 def _read(folder: Path, runtime: OtherPython, target: EthosTarget, log: str) -> EthosFit:
-    """What Vela has written into a folder.
+    """Read what Vela has written into a folder.
 
     Raises:
         KeyError, ValueError: other files or columns.
