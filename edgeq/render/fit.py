@@ -40,7 +40,8 @@ def show_fit(result: Fit) -> str:
         parts += [_board_table(result.boards), ""]
     if result.boards:
         parts += [grid(_need_rows(result)), ""]
-    parts += [_operator_table(result.operators), ""]
+    if result.operators:
+        parts += [_operator_table(result.operators), ""]
     if result.memory:
         parts += _memory_parts(result.memory)
     if result.ethos_u is not None:
@@ -187,7 +188,8 @@ def _ethos_parts(result: EthosFit) -> list[RenderableType]:
 
 def _edge_tpu_parts(result: EdgeTpuFit) -> list[RenderableType]:
     title = (
-        f"Coral Edge TPU: {result.mapped_percent:.0f} % of {len(result.operators)} operators; a "
+        f"Coral Edge TPU: {result.mapped_percent:.0f} % of "
+        f"{plural(len(result.operators), 'operator')}; a "
         "prediction by the documented list, the compiler was not run"
     )
     others = [item for item in result.operators if item.place != "edge tpu"]
