@@ -10,7 +10,7 @@ Each function imports what it alone needs: a conversion starts a tenth of a seco
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.device_runners.devices.device import Device, events_as_progress
 from edgeq.errors import UsageError
+from edgeq.files.reading import listed, model_path, model_paths
 from edgeq.progress import OnNote, OnProgress, no_note, quiet
 from edgeq.tflite import quantmath
 from edgeq.values import (
@@ -169,7 +170,7 @@ def bench(
     Raises:
         DeviceError: a model cannot be run there.
     """
-    paths = _paths(models, 'Convert it first: edgeq.convert(model, "model.tflite", ...).')
+    paths = model_paths(models)
     if not paths:
         raise UsageError("There is no model to measure.")
     target = resolve_device(device, python=None if python is None else Path(python))
@@ -189,7 +190,7 @@ def bench(
 
 
 def evaluate(
-    models: Sequence[PathLike],
+    models: Any,
     data: Any,
     *,
     labels: PathLike | None = None,
@@ -208,7 +209,8 @@ def evaluate(
     """Accuracy of models on labelled data.
 
     Args:
-        models: `.tflite` files, or framework models, which are lowered to float first.
+        models: one or several `.tflite` files or framework models, paths or objects as in
+            `convert`, which are lowered to float first.
         labels: where the labels are, if not in the data: a COCO JSON file, a folder of YOLO text
             files or of masks, a CSV file of file names and values, or an `.npy` file.
         metrics: names from `metrics.catalogue.METRICS` or "module:function"; chosen from the
@@ -229,7 +231,7 @@ def evaluate(
     from edgeq.comparison.evaluate import evaluate_models
 
     return evaluate_models(
-        _paths(models),
+        list(map(_model, listed(models))),
         _with_labels(data, labels),
         metrics=_as_list(metrics),
         preprocess=texts,
@@ -244,7 +246,7 @@ def evaluate(
 
 
 def compare(
-    baseline: PathLike,
+    baseline: Any,
     candidate: PathLike,
     data: Any,
     *,
@@ -264,7 +266,8 @@ def compare(
     """FP32 against INT8 on the same samples: accuracy in pairs, outputs, size, latency.
 
     Args:
-        baseline: a float `.tflite`, or a framework model, which is lowered first.
+        baseline: a float `.tflite`, or a framework model, path or object as in `convert`, which
+            is lowered first.
         candidate: a `.tflite`.
         labels: see `evaluate`.
         metrics: more metrics than the paired top-1.
@@ -276,12 +279,11 @@ def compare(
     Raises:
         EdgeqError: one of its kinds.
     """
-    first, second = _paths([baseline, candidate])
     from edgeq.comparison.compare import compare_pair
 
     return compare_pair(
-        first,
-        second,
+        _model(baseline),
+        model_path(candidate),
         _with_labels(data, labels),
         metrics=_as_list(metrics),
         preprocess=None if preprocess is None else _as_list(preprocess),
@@ -297,7 +299,7 @@ def compare(
 
 
 def debug(
-    baseline: PathLike,
+    baseline: Any,
     candidate: PathLike,
     data: Any,
     *,
@@ -313,7 +315,8 @@ def debug(
     """Find the layers of a quantized model that lose accuracy, the causes, and what helps.
 
     Args:
-        baseline: a float `.tflite`, or a framework model, which is lowered first.
+        baseline: a float `.tflite`, or a framework model, path or object as in `convert`, which
+            is lowered first.
         candidate: a quantized `.tflite` of the same model, from any tool.
         labels: see `evaluate`.
         metrics: see `evaluate`; what a layer costs is measured by the first one.
@@ -326,12 +329,11 @@ def debug(
         DataError: two different models, or samples that do not fit.
         EdgeqError: another of its kinds.
     """
-    first, second = _paths([baseline, candidate])
     from edgeq.debugging.debugger import debug_pair
 
     return debug_pair(
-        first,
-        second,
+        _model(baseline),
+        model_path(candidate),
         _with_labels(data, labels),
         metrics=_as_list(metrics),
         decode=decode,
@@ -343,20 +345,9 @@ def debug(
     )
 
 
-def _paths(models: Any, hint: str = 'Save it first: model.save("model.keras").') -> list[Path]:
-    """Return the paths of one or several models.
-
-    Raises:
-        UsageError: a model is an object, which `convert` and `tune` alone take.
-    """
-    one = isinstance(models, (str, os.PathLike)) or not isinstance(models, Iterable)
-    several = [models] if one else list(models)
-    for model in several:
-        if not isinstance(model, (str, os.PathLike)):
-            raise UsageError(
-                f"A path is needed, not an object of type {type(model).__name__}.", hint=hint
-            )
-    return [Path(model) for model in several]
+def _model(model: Any) -> Any:
+    """A path, or the object of a framework."""
+    return Path(model) if isinstance(model, (str, os.PathLike)) else model
 
 
 def _as_list(given: Any) -> list[Any]:

@@ -19,6 +19,7 @@ from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
 from edgeq.conversion.feeding import doubts_of_record, was_held_out
 from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
 from edgeq.conversion.ways_out import find_ways_out, is_lost, open_reconverter
+from edgeq.converters.lowering.model_kinds import shown
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.device_runners.devices.device import Device, events_as_progress
@@ -31,7 +32,7 @@ from edgeq.values import BenchOptions, Comparison
 
 
 def compare_pair(
-    baseline: Path,
+    baseline: Any,
     candidate: Path,
     data: Any,
     *,
@@ -65,7 +66,7 @@ def _has_other_causes(found: Comparison) -> bool:
 
 
 def _compare(
-    baseline: Path,
+    baseline: Any,
     candidate: Path,
     data: Any,
     *,
@@ -103,7 +104,7 @@ def _compare(
         if latency:
             timing = run_job.bench(
                 [first, second], target, bench_options,
-                on_event=events_as_progress(on_progress), shown_as={first: baseline.as_posix()},
+                on_event=events_as_progress(on_progress), shown_as={first: shown(baseline)},
             )  # fmt: skip
         sizes = refer_baseline(first, baseline), storage.refer(second)
         inherited = doubts_of_record(candidate, opened.ref, texts)

@@ -48,9 +48,9 @@ def fit_model(
     Raises:
         SourceError: the file is damaged, or Vela refuses it.
         MissingExtraError: tflite-micro or Vela is not installed.
-        UsageError: an unknown board, or one of two sizes.
+        UsageError: an unknown board, one of two sizes, or a model that is an object.
     """
-    file = read_model(Path(model))
+    file = read_model(model)
     chosen = _choose(boards, flash_bytes, ram_bytes, project, not (ethos_u or coral))
     operators = list_operators(file)
     needs, refusal = _find_needs(file, operators) if chosen else (None, None)

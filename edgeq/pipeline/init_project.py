@@ -21,6 +21,7 @@ from edgeq.device_runners.devices.registry import PROJECT_FILE
 from edgeq.errors import DataError, UsageError, nearest_path
 from edgeq.escaping import printable, toml_string
 from edgeq.files import scratch, storage
+from edgeq.files.reading import model_path
 from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.project import read_project
 from edgeq.values import ConvertOptions, TensorSpec
@@ -69,7 +70,8 @@ def init(
         UsageError: the file exists, or `preprocess` is wrong.
         EdgeqError: the model or the data cannot be read.
     """
-    source, target = Path(model), Path(output)
+    source = model_path(model, 'Save it first: model.save("model.keras")')
+    target = Path(output)
     require_new(target, source, force)
     chosen = options or ConvertOptions()
     outline = look_at(source, preprocess, chosen)

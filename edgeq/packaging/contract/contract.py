@@ -13,6 +13,7 @@ from edgeq.converters.samples.input_shapes import show_shape
 from edgeq.converters.samples.preprocessing import find_preprocessing, parse_preprocessing
 from edgeq.errors import SourceError, UsageError
 from edgeq.files import storage
+from edgeq.files.reading import model_path
 from edgeq.metrics.decoding import parse_decoding, show_decoding
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.image_inputs import image_size
@@ -75,7 +76,7 @@ def make_contract(
         DataError: a decoding that does not fit the outputs.
         UsageError: a name, a version or labels that do not fit.
     """
-    file = model if isinstance(model, ModelFile) else read_tflite(Path(model))
+    file = model if isinstance(model, ModelFile) else read_tflite(model_path(model))
     inputs, outputs = (tuple(map(_fix_batch, specs)) for specs in file.interface)
     for kind, specs in (("input", inputs), ("output", outputs)):
         for spec in specs:
