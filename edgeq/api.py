@@ -203,8 +203,10 @@ def evaluate(
     fixed_inputs: Sequence[tuple[str, float]] = (),
     device: str = "local",
     python: PathLike | None = None,
+    runtime: str | None = None,
+    threads: int = 1,
+    workers: int | None = None,
     on_progress: OnProgress = quiet,
-    **options: Any,
 ) -> tuple[Evaluation, ...]:
     """Accuracy of models on labelled data.
 
@@ -221,7 +223,9 @@ def evaluate(
         samples: evaluate on this many samples, chosen deterministically.
         input_shapes: of framework models, see `ConvertOptions`.
         fixed_inputs: of framework models, see `ConvertOptions`.
-        options: `runtime`, `threads`, `workers`.
+        runtime: that runs them; the first one found by default.
+        threads: that compute one inference.
+        workers: parallel runs; all cores by default.
 
     Raises:
         EdgeqError: one of its kinds.
@@ -241,7 +245,9 @@ def evaluate(
         seed=seed,
         device=target,
         on_progress=on_progress,
-        **options,
+        runtime=runtime,
+        threads=threads,
+        workers=workers,
     )
 
 
@@ -260,8 +266,10 @@ def compare(
     python: PathLike | None = None,
     bench_options: BenchOptions | None = None,
     latency: bool = True,
+    runtime: str | None = None,
+    threads: int = 1,
+    workers: int | None = None,
     on_progress: OnProgress = quiet,
-    **options: Any,
 ) -> Comparison:
     """FP32 against INT8 on the same samples: accuracy in pairs, outputs, size, latency.
 
@@ -274,7 +282,9 @@ def compare(
         preprocess: None uses the texts in the candidate, or those in the baseline.
         decode: see `evaluate`; None uses the text in the candidate, or that in the baseline.
         latency: False leaves the benchmark out.
-        options: `runtime`, `threads`, `workers`.
+        runtime: that runs them; the first one found by default.
+        threads: that compute one inference.
+        workers: parallel runs; all cores by default.
 
     Raises:
         EdgeqError: one of its kinds.
@@ -294,7 +304,9 @@ def compare(
         bench_options=bench_options or BenchOptions(),
         latency=latency,
         on_progress=on_progress,
-        **options,
+        runtime=runtime,
+        threads=threads,
+        workers=workers,
     )
 
 
