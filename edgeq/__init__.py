@@ -121,7 +121,7 @@ def __getattr__(name: str) -> Any:
         from edgeq.keywords import checked  # with `inspect`, which takes its time
 
         module = importlib.import_module(_MODULES.get(name, "edgeq.api"))
-        # Kept, so that there is one object of this name, as pickle requires.
+        # Kept, because pickle requires the same object each time.
         globals()[name] = checked(getattr(module, name), name)
         return globals()[name]
     if name in _OPEN:
