@@ -43,7 +43,7 @@ KEYS: Mapping[str, type[int] | type[float] | tuple[str, ...]] = {
     "taper": ("hann", "hanning"),
     "filters": ("htk", "tensorflow"),
 }
-# What a kind does not use.
+# The keys that a kind does not use.
 _FOREIGN = {
     "spectrogram": ("bands", "coefficients", "low", "high", "floor", "filters"),
     "log-mel": ("coefficients",),

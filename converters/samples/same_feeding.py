@@ -20,9 +20,9 @@ def are_same(
     """Whether a model is fed the same numbers, in whatever way they are written.
 
     What only one of them declares of resizing, making gray or turning (`exif`) is left out: it
-    changes nothing in samples that are already prepared. If both resize, one that keeps the
-    proportions is another. `exif` is left out even then: only files with an orientation are
-    turned, and their source reports it if they are not.
+    changes nothing in samples that are already prepared. If both resize, they must
+    do so in the same way (`pad`). `exif` is left out even then: only files with an orientation
+    are turned, and their source reports it if they are not.
 
     Args:
         ours: at most one entry per input.
