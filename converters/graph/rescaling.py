@@ -13,6 +13,7 @@ from edgeq.tflite import flatbuffer
 from edgeq.tflite.operators import having
 
 _PASSING = having("layout") | having("converts")
+_IMAGE = 4  # dimensions
 _NAMES = ("ADD", "SUB", "MUL", "DIV")
 
 
@@ -23,7 +24,8 @@ def find_rescaling(tree: Any) -> tuple[float, float] | None:
         tree: a float model.
 
     Returns:
-        None if it does not; a mean over the channels where they have different constants.
+        None if it does not; a mean over an image's channels where they have different constants.
+        Other features have no mean constant: None.
     """
     graph = tree.subgraphs[0]
     if len(flatbuffer.indices(graph.inputs)) != 1:
@@ -41,7 +43,10 @@ def find_rescaling(tree: Any) -> tuple[float, float] | None:
             is_first = inputs[0] == index
             if not flatbuffer.is_constant(tree, other) or not (is_first or name in ("ADD", "MUL")):
                 break
-            value = float(np.asarray(flatbuffer.constant(tree, other), np.float64).mean())
+            values = np.asarray(flatbuffer.constant(tree, other), np.float64)
+            if values.size > 1 and len(flatbuffer.indices(graph.tensors[index].shape)) != _IMAGE:
+                return None
+            value = float(values.mean())
             if name in ("MUL", "DIV"):
                 factor = value if name == "MUL" else 1.0 / (value or 1.0)
                 scale, offset = scale * factor, offset * factor

@@ -38,6 +38,8 @@ _SCALE_FACTOR = 16.0
 _STD_FACTOR = 1.8
 _MEAN_SHIFT = 1.0
 
+_STANDARDIZED = 3.0  # standard deviations, within which nearly all values are
+
 # A tensor disagrees when its two ranges share less than this part of their union.
 _SHARED_RANGE = 2 / 3
 _DISAGREEING_SHARE = 0.1
@@ -50,7 +52,8 @@ class InputHints:
     Attributes:
         name: of the input; an input without hints was not examined.
         rescaling: (scale, offset) when the model begins with `x * scale + offset`, or None.
-        expects: (low, high) of the raw data; by default what `rescaling` maps to 0..1 or -1..1.
+        expects: (low, high) of the raw data; by default what `rescaling` maps to 0..1 or -1..1,
+            or to a mean of 0 and a standard deviation of 1.
         why: how this is known, e.g. "the model begins with Rescaling(1/255)".
         observed_over_expected_std: spread of these samples as the first normalization layer
             sees them, over the spread it learned; median over channels. None when not measured.
@@ -258,10 +261,8 @@ def _lint_scale(hint: InputHints, spec: TensorSpec, tally: _Tally) -> list[Issue
         return []
     expects = hint.expects
     if expects is None and hint.rescaling is not None and hint.rescaling[0] != 0:
-        # The raw range that a first layer `x * scale + offset` maps to 0..1, or to -1..1.
         scale, offset = hint.rescaling
-        target = -1.0 if offset < 0 else 0.0
-        ends = ((target - offset) / scale, (1.0 - offset) / scale)
+        ends = [(target - offset) / scale for target in _targets(offset)]
         expects = min(ends), max(ends)
     if expects is not None:
         return issues + _lint_range(hint, expects, tally)
@@ -274,6 +275,20 @@ def _lint_scale(hint: InputHints, spec: TensorSpec, tally: _Tally) -> list[Issue
         )
         issues.append(make_issue("data.not_normalized", message))
     return issues
+
+
+def _targets(offset: float) -> tuple[float, float]:
+    """The range that a first layer `x * scale + offset` aims at.
+
+    A standardization aims at a mean of 0 and a standard deviation of 1. If it only subtracts the
+    mean, raw values that begin at 0 reach about as far above the mean as below.
+    """
+    if 0.0 <= offset <= 1.0:
+        return 0.0, 1.0
+    if round(offset, 3) in (-1.0, -0.5):
+        return -1.0, 1.0
+    reach = max(_STANDARDIZED, abs(offset))
+    return -reach, reach
 
 
 def _lint_range(hint: InputHints, expects: tuple[float, float], tally: _Tally) -> list[Issue]:

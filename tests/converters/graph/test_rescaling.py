@@ -46,6 +46,14 @@ def test_a_constant_minus_the_input_is_no_offset() -> None:
     assert found(("ADD", 255.0), first="constant") == (1.0, 255.0)
 
 
+def test_features_have_no_mean_constant() -> None:
+    """A mean over the channels of an image says something, one over the columns of a table not."""
+    net = Builder()
+    columns = net.constant(np.float32([0.001, 1, 1000]))
+    content = net.content(net.add("MUL", [net.input([1, 3]), columns], [1, 3]))
+    assert find_rescaling(flatbuffer.parse(content, "it")) is None
+
+
 def test_of_several_inputs_none_is_chosen() -> None:
     net = Builder()
     both = [net.input(SHAPE, name=name) for name in "ab"]

@@ -97,6 +97,10 @@ def test_integers_that_are_no_pixels_need_no_rescaling():
 
 RESCALING = InputHints("x", rescaling=(1 / 255, 0.0), why="the model begins with Rescaling(1/255)")
 SYMMETRIC = InputHints("x", rescaling=(1 / 127.5, -1.0))
+IMAGENET = InputHints("x", rescaling=(0.0168, -2.022))  # of 0 to 255, a mean over the colours
+CAFFE = InputHints("x", rescaling=(1.0, -114.8))
+MNIST = InputHints("x", rescaling=(1 / 0.3081, -0.1307 / 0.3081))  # of 0 to 1
+DECIBELS = InputHints("x", rescaling=(1 / 15, 40 / 15))
 
 
 @pytest.mark.parametrize(
@@ -122,6 +126,27 @@ SYMMETRIC = InputHints("x", rescaling=(1 / 127.5, -1.0))
             "data.range_mismatch",
             "Input 'x' is fed -128 to 127, but the model expects 0 to 255 (the model begins with "
             "Rescaling(1/255)): check the preprocessing.",
+        ),
+        (
+            PIXELS / 255,
+            IMAGENET,
+            "data.normalized_twice",
+            "Input 'x' is fed 0 to 1, but the model expects -58.2143 to 298.929: "
+            "it looks normalized before the model does it.",
+        ),
+        (
+            PIXELS / 127.5 - 1,
+            CAFFE,
+            "data.normalized_twice",
+            "Input 'x' is fed -1 to 1, but the model expects 0 to 229.6: "
+            "it looks normalized before the model does it.",
+        ),
+        (
+            PIXELS,
+            MNIST,
+            "data.not_normalized",
+            "Input 'x' is fed 0 to 255, but the model expects -0.7936 to 1.055: "
+            "it looks not normalized.",
         ),
         (
             PIXELS,
@@ -164,6 +189,11 @@ def test_wrong_scale_is_told_with_the_numbers(array, hint, code, message):
         (PIXELS, [RESCALING]),
         (PIXELS, [SYMMETRIC]),
         (PIXELS * 0.2, [RESCALING]),
+        (PIXELS, [InputHints("x", rescaling=(1 / 255, -0.5))]),
+        (PIXELS, [IMAGENET]),
+        (PIXELS, [CAFFE]),
+        (PIXELS / 255, [MNIST]),
+        (NORMAL * 15 - 40, [DECIBELS]),
         (PIXELS / 127.5 - 1, [InputHints("x", expects=(-1.0, 1.0))]),
         (PIXELS / 255, [InputHints("x")]),
         (PIXELS, []),
