@@ -36,6 +36,7 @@ from edgeq.conversion.ties import settle_ties
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.histograms import compact
 from edgeq.converters.corrections.correct import MOST_ROWS, OF_LAYERS, Corrector
+from edgeq.converters.samples.open_samples import spread
 from edgeq.values import Candidate, FloatModel, Histogram, Issue, LayerCorrection, Ranges
 
 _MOST_BYTES = 3 << 28  # of activations that one correction may see
@@ -221,7 +222,7 @@ def _correct(
     """
     assert plan.samples is not None
     count = min(len(fits), _affordable(chosen[0].model))
-    samples = [sample.inputs for sample in plan.samples.iterate(fits[:count])]
+    samples = [sample.inputs for sample in plan.samples.iterate(spread(fits, count))]
 
     def work(number: int) -> RangeCandidate:
         item = chosen[number]
