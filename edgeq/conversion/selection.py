@@ -84,10 +84,11 @@ def quantize_best(
     """
     names = choose_corrections(job, model, plan, issues)
     statistics = choose_statistics(job, model, plan)
-    models = calibrated_models(job, model, plan, run, names, issues)
+    judges = choose_judges(job, model, plan)
+    scorer = Scorer(job, model, plan, run, judges)
+    models = calibrated_models(job, model, plan, run, names, scorer, issues)
     candidates = make_candidates(job, models, statistics, names, issues)
     later = tuple(name for name in names if name in OF_LAYERS)
-    judges = choose_judges(job, model, plan)
 
     def finish(content: bytes) -> bytes:
         has_ties = "ties" in names
@@ -103,7 +104,6 @@ def quantize_best(
             source=only.model,
         )
     job.on_progress("choose", 0, None)
-    scorer = Scorer(job, model, plan, run, judges)
     with ExitStack() as stack:
         ready = None
         if later and is_large(job, model):  # one candidate will be corrected
