@@ -261,9 +261,7 @@ def _lint_scale(hint: InputHints, spec: TensorSpec, tally: _Tally) -> list[Issue
         return []
     expects = hint.expects
     if expects is None and hint.rescaling is not None and hint.rescaling[0] != 0:
-        scale, offset = hint.rescaling
-        ends = [(target - offset) / scale for target in _targets(offset)]
-        expects = min(ends), max(ends)
+        expects = _find_ends(*hint.rescaling, spec)
     if expects is not None:
         return issues + _lint_range(hint, expects, tally)
     is_image = sample_dtype(spec).kind == "f" and image_shape(spec) is not None
@@ -277,18 +275,29 @@ def _lint_scale(hint: InputHints, spec: TensorSpec, tally: _Tally) -> list[Issue
     return issues
 
 
-def _targets(offset: float) -> tuple[float, float]:
-    """The range that a first layer `x * scale + offset` aims at.
+def _find_ends(scale: float, offset: float, spec: TensorSpec) -> tuple[float, float] | None:
+    """The range of the raw data for a first layer `x * scale + offset`.
 
     A standardization aims at a mean of 0 and a standard deviation of 1. If it only subtracts the
-    mean, raw values that begin at 0 reach about as far above the mean as below.
+    mean, raw values that begin at 0 reach about as far above the mean as below. Sound, and other
+    data than images, has values on both sides of 0. A model may also multiply it by sqrt(d), so
+    for such data a large factor alone says nothing about the range.
     """
-    if 0.0 <= offset <= 1.0:
-        return 0.0, 1.0
+    image = image_shape(spec)
+    is_image = image is not None and 1 not in image[:2]
     if round(offset, 3) in (-1.0, -0.5):
-        return -1.0, 1.0
-    reach = max(_STANDARDIZED, abs(offset))
-    return -reach, reach
+        targets = offset, -offset
+    elif not 0.0 <= offset <= 1.0:
+        reach = max(_STANDARDIZED, abs(offset))
+        targets = -reach, reach
+    elif is_image or offset:
+        targets = 0.0, 1.0
+    elif abs(scale) < 1 / _SCALE_FACTOR:
+        targets = -1.0, 1.0
+    else:
+        return None
+    ends = [(target - offset) / scale for target in targets]
+    return min(ends), max(ends)
 
 
 def _lint_range(hint: InputHints, expects: tuple[float, float], tally: _Tally) -> list[Issue]:

@@ -149,6 +149,12 @@ DECIBELS = InputHints("x", rescaling=(1 / 15, 40 / 15))
             "it looks not normalized.",
         ),
         (
+            PIXELS * 1.4,
+            InputHints("x", rescaling=(1 / 255, -0.5)),
+            "data.range_mismatch",
+            "Input 'x' is fed 0 to 357, but the model expects 0 to 255: check the preprocessing.",
+        ),
+        (
             PIXELS,
             InputHints("x", expects=(-1.0, 1.0)),
             "data.not_normalized",
@@ -202,6 +208,21 @@ def test_wrong_scale_is_told_with_the_numbers(array, hint, code, message):
 )
 def test_plausible_scale_raises_no_doubt(array, hints):
     assert lint(array.astype(np.float32), *hints) == ()
+
+
+SOUND = NORMAL * 6_000
+
+
+@pytest.mark.parametrize("shape", [(1, 128), (1, 128, 1), (-1, 1, 128)])
+def test_the_range_of_other_inputs_than_images_is_on_both_sides_of_zero(shape):
+    spec, sound = TensorSpec("x", shape, "float32"), InputHints("x", rescaling=(1 / 32768, 0.0))
+    assert lint(SOUND, sound, spec=spec) == ()
+    message = (
+        f"Input 'x' is fed {NORMAL.min():g} to {NORMAL.max():g}, but the model expects -32768 to "
+        "32768: it looks normalized before the model does it."
+    )
+    assert lint(NORMAL, sound, spec=spec) == (make_issue("data.normalized_twice", message),)
+    assert lint(NORMAL, InputHints("x", rescaling=(16.0, 0.0)), spec=spec) == ()  # by sqrt(256)
 
 
 def test_wrong_statistics_come_with_what_the_range_tells():
