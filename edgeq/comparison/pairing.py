@@ -23,7 +23,7 @@ from edgeq.converters.graph.matching import require_same_layers
 from edgeq.converters.lowering.exported_models import FRAMEWORKS
 from edgeq.converters.lowering.model_kinds import KINDS, identify
 from edgeq.converters.rewrites.outputs.cutting import cut_outputs
-from edgeq.converters.samples.open_samples import Samples
+from edgeq.converters.samples.open_samples import Samples, choose
 from edgeq.converters.samples.preprocessing import (
     format_preprocessing,
     parse_preprocessing,
@@ -151,7 +151,7 @@ def _find_narrow(
     candidate: Interface, samples: Samples, fed: Sequence[Preprocessing]
 ) -> Iterator[Issue]:
     """Yield issues if samples fill only a small part of the range of a quantized input."""
-    taken = list(samples.iterate(range(samples.count_up_to(_NARROW_SAMPLES))))
+    taken = list(samples.iterate(choose(samples, _NARROW_SAMPLES, seed=0)))
     for spec, ends in _input_ranges(candidate):
         values = [sample.inputs[candidate.input_names[spec.name]] for sample in taken]
         low, high = min(map(np.min, values)), max(map(np.max, values))
