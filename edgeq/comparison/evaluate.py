@@ -15,6 +15,7 @@ from edgeq.accuracy.paired_runs import (
     run_pairs,
 )
 from edgeq.conversion.convert import float_tflite
+from edgeq.conversion.feeding import doubts_of_record
 from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
 from edgeq.converters.lowering import model_kinds
 from edgeq.converters.samples.open_samples import open_samples
@@ -73,7 +74,7 @@ def evaluate_models(
                 metrics=values,
                 interval=values[0].interval,
                 preprocessing=tuple(texts),
-                issues=opened.issues,
+                issues=(*opened.issues, *doubts_of_record(model, opened.ref, tuple(texts))),
                 device=facts.device,
                 processor=facts.processor,
                 decoding=decoding,

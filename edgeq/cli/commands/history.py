@@ -125,6 +125,8 @@ def parse_since(text: str) -> str:
 def add(paths: tuple[Path, ...], **given: Any) -> None:
     """Keep records: those that convert and tune write beside a model, and -o elsewhere.
 
+    A .tflite means the record beside it.
+
     A record that the history has is not added again, but gets the tags and the commit. A file that
     is not a record is refused, the others are kept, and the status is 4.
     """
