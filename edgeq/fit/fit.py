@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeq.converters.proof.certificate import certify
-from edgeq.errors import PackageError, UsageError
+from edgeq.errors import RefusedModelError, UsageError
 from edgeq.files import storage
 from edgeq.fit import edge_tpu, peaks, vela
 from edgeq.fit.boards import choose, known_boards, own_boards, sized_board
@@ -49,6 +49,7 @@ def fit_model(
     Raises:
         SourceError: the file is damaged, or Vela refuses it.
         MissingExtraError: tflite-micro or Vela is not installed.
+        PackageError: tflite-micro takes too long, or is broken.
         UsageError: an unknown board, or one of two sizes.
     """
     file = read_model(Path(model))
@@ -105,5 +106,5 @@ def _find_needs(
         return None, f"tflite-micro has no right kernel for {', '.join(missing)}"
     try:
         return measure_needs(file, operators), None
-    except PackageError as error:
+    except RefusedModelError as error:
         return None, error.message.rstrip(".")
