@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from edgeq.converters.samples.preprocessing import parse_preprocessing
+from edgeq.converters.samples.same_feeding import are_same
 from edgeq.errors import UsageError
 from edgeq.issues import make_issue
 from edgeq.values import DataRef, Issue
@@ -38,7 +39,7 @@ def inherited_doubts(
             own = parse_preprocessing(preprocessing, value.certificate.inputs)
         except UsageError:  # its inputs have other names; no record shows another preprocessing
             own = value.data.preprocessing
-        if own == value.data.preprocessing:
+        if are_same(own, value.data.preprocessing, value.certificate.inputs):
             yield from (issue for issue in value.issues if issue.code in _FED)
         searched = [ref for ref in (value.data, value.test_data) if ref is not None]
         if any(data.has_samples_of(ref) for ref in searched):
