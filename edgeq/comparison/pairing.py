@@ -34,6 +34,7 @@ from edgeq.files import storage
 from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer, lstm
 from edgeq.values import ConvertOptions, FileRef, Issue, Preprocessing, TensorSpec
+from edgeq.wording import repeat_option
 
 # Samples that fill less than this part of an input's range were not prepared like those that
 # it was calibrated with. A single dark picture is not enough to know.
@@ -135,7 +136,7 @@ def _show(declared: Sequence[Preprocessing]) -> str:
 
 
 def _options(declared: Sequence[Preprocessing]) -> str:
-    return " ".join(f"--preprocess {format_preprocessing(entry)}" for entry in declared)
+    return repeat_option("--preprocess", map(format_preprocessing, declared))
 
 
 def _input_ranges(candidate: Interface) -> Iterator[tuple[TensorSpec, NDArray[np.float64]]]:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from edgeq.converters.samples.preprocessing import parse_preprocessing
+from edgeq.converters.samples.same_feeding import are_same
 from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.files.reading import read_file
@@ -46,7 +47,7 @@ def inherited_doubts(
             own = parse_preprocessing(preprocessing, value.certificate.inputs)
         except UsageError:  # its inputs have other names; no record shows another preprocessing
             own = value.data.preprocessing
-        if own == value.data.preprocessing:
+        if are_same(own, value.data.preprocessing, value.certificate.inputs):
             yield from (issue for issue in value.issues if issue.code in _FED)
         searched = [ref for ref in (value.data, value.test_data) if ref is not None]
         if any(data.has_samples_of(ref) for ref in searched):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import struct
 from collections.abc import Sequence
 from functools import cache
@@ -76,7 +77,8 @@ def parse(content: bytes, shown_as: str) -> Any:
         raise SourceError(
             f"{shown_as} is not a TensorFlow Lite model: bytes 4 to 8 are {content[4:8]!r} "
             f"instead of {IDENTIFIER!r}.",
-            hint=f"Convert it first: edgeq convert {shown_as} --data samples.npz -o model.tflite"
+            hint=f"Convert it first: edgeq convert {shlex.quote(shown_as)} --data samples.npz "
+            "-o model.tflite"
             if shown_as.endswith((".keras", ".h5", ".onnx", ".pt2"))
             else None,
         )

@@ -131,10 +131,10 @@ def test_a_file_that_is_all_float_is_told(float_file: str, tmp_path: Path) -> No
 
 
 def test_eval_refuses_sizes_that_no_model_takes(int8_mobilenet: Path) -> None:
-    for option, value in (("--input-shape", "image=1,28,28,1"), ("--fix-input", "rate=7")):
+    for option, value in (("--input-shape", "image=1,28,28,1"), ("--fix-input", "rate=7.5")):
         done = edgeq("eval", int8_mobilenet, "--data", TEST, option, value)
         assert done.returncode == 2
-        assert f"{option} has no effect: all models are .tflite files" in done.stderr
+        assert f"No model takes {option} {value}: all are .tflite files" in done.stderr
 
 
 def test_test_data_that_calibrated_is_not_held_out(float_file: str, tmp_path: Path) -> None:
