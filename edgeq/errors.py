@@ -48,7 +48,8 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
 def nearest_path(path: Path) -> str:
     """A question with the file or folder of the nearest name, as `did_you_mean` asks it."""
     try:
-        names = [entry.name for entry in islice(os.scandir(path.parent), _MOST_NAMES)]
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in islice(entries, _MOST_NAMES)]
     except (OSError, ValueError):  # there is no such folder, either
         return ""
     import difflib  # for errors alone
@@ -90,6 +91,13 @@ class MissingExtraError(EdgeqError):
 
 class SourceError(EdgeqError):
     """Raised when a model file is missing, damaged, untrusted or of an unknown format."""
+
+
+def missing_model(path: Path) -> SourceError:
+    """The error for a model file that is not there, with the nearest name."""
+    return SourceError(
+        f"{path} does not exist.", hint=nearest_path(path).strip() or "Check the path."
+    )
 
 
 class LoweringError(EdgeqError):

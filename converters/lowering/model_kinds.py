@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 from edgeq.converters.safe_reading import torch_files
-from edgeq.errors import SourceError, nearest_path
+from edgeq.errors import SourceError, missing_model
 from edgeq.files.damage import ZIP_DAMAGE
 from edgeq.files.reading import open_file
 from edgeq.tflite import flatbuffer
@@ -56,9 +56,7 @@ def identify(path: Path) -> str:
         with open_file(path) as stream:
             head = stream.read(8)
     except FileNotFoundError as error:
-        raise SourceError(
-            f"{path} does not exist.", hint=nearest_path(path).strip() or "Check the path."
-        ) from error
+        raise missing_model(path) from error
     except OSError as error:
         raise SourceError(f"Cannot read {path}: {error.strerror or error}.") from error
     suffix = path.suffix.lower()

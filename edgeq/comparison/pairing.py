@@ -124,7 +124,8 @@ def _fed_otherwise(
     """State what the candidate declares, and how to feed it so from the same samples."""
     wanted = with_sizes(carried, fed, specs)
     way = "remove --preprocess" if wanted == carried else f"write {_options(wanted)}"
-    if are_same(carried, (), specs):  # it was forgotten when the file was made
+    if are_same(carried, (), specs) and not are_same(fed, (), specs):
+        # It was forgotten when the file was made.
         way = f"convert again with {_options(fed)}"
     message = f"The candidate declares {_show(carried)} and was fed {_show(fed)}; {way}."
     return make_issue("compare.fed_otherwise", message)

@@ -175,7 +175,7 @@ def open_reconverter(
 
 def _read_record(candidate: Path) -> _Made | None:
     """Return the record beside the file, or None if it does not describe this file."""
-    path = candidate.with_name(candidate.name + ".json")
+    path = storage.record_beside(candidate)
     try:
         made = msgspec.json.decode(path.read_bytes(), type=_Made)
     except (OSError, ValueError, RecursionError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgeq.converters.proof.certificate import certify
 from edgeq.errors import PackageError, UsageError
 from edgeq.files import storage
 from edgeq.fit import edge_tpu, peaks, vela
@@ -52,13 +53,14 @@ def fit_model(
     """
     file = read_model(Path(model))
     chosen = _choose(boards, flash_bytes, ram_bytes, project, not (ethos_u or coral))
-    operators = list_operators(file)
+    reports = certify(file).operators
+    operators = list_operators(reports)
     needs, refusal = _find_needs(file, operators) if chosen else (None, None)
     size = len(file.content)
     return Fit(
         model=storage.refer_bytes(file.content, str(model)),
         operators=operators,
-        memory=peaks.list_steps(file),
+        memory=peaks.list_steps(file, reports),
         headroom_flash_bytes=headroom_flash_bytes,
         headroom_ram_bytes=headroom_ram_bytes,
         needs=needs,
@@ -71,7 +73,7 @@ def fit_model(
             for board in chosen
         ),
         ethos_u=None if ethos_u is None else vela.compile_model(file, ethos_u),
-        edge_tpu=edge_tpu.predict(file) if coral else None,
+        edge_tpu=edge_tpu.predict(file, reports) if coral else None,
     )  # fmt: skip
 
 

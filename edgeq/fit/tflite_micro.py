@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgeq.children.child import Child
 from edgeq.children.other_python import OtherPython, find_python
-from edgeq.errors import MissingExtraError, PackageError
+from edgeq.errors import PackageError
 from edgeq.files import npy, scratch
 from edgeq.fit.arena import ArenaMeasurement
 
@@ -47,16 +47,8 @@ def find() -> OtherPython:
         MissingExtraError: neither has it; the hint is how to get it.
     """
     absent = "tflite-micro, which measures the arena, is not installed here."
-    return find_python("tflite_micro", PACKAGE, VARIABLE, absent, _missing)
-
-
-def _missing(message: str) -> MissingExtraError:
-    return MissingExtraError(
-        message,
-        hint='Install it with: pip install "edgeq[micro]"; or, in a separate environment: '
-        f"python -m venv ~/micro && ~/micro/bin/pip install {PACKAGE} && "
-        f"export {VARIABLE}=~/micro/bin/python. It has wheels for Linux on x86-64 only.",
-    )
+    note = "It has wheels for Linux on x86-64 only."
+    return find_python("tflite_micro", PACKAGE, VARIABLE, absent, "micro", note)
 
 
 def run(

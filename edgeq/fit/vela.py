@@ -55,16 +55,7 @@ def find() -> OtherPython:
         MissingExtraError: neither has it; the hint is how to get it.
     """
     absent = "Vela, which compiles for Arm Ethos-U, is not installed here."
-    return find_python("ethosu", PACKAGE, VARIABLE, absent, _missing)
-
-
-def _missing(message: str) -> MissingExtraError:
-    return MissingExtraError(
-        message,
-        hint='Install it with: pip install "edgeq[vela]"; or, in a separate environment: '
-        f"python -m venv ~/vela && ~/vela/bin/pip install {PACKAGE} && "
-        f"export {VARIABLE}=~/vela/bin/python",
-    )
+    return find_python("ethosu", PACKAGE, VARIABLE, absent, "vela")
 
 
 def compile_model(
@@ -77,7 +68,7 @@ def compile_model(
         time_limit_s: for the whole run.
 
     Raises:
-        MissingExtraError: Vela is not installed.
+        MissingExtraError: Vela is not installed, or in a release that writes other files.
         SourceError: Vela refuses the model, crashes, or takes too long.
         UsageError: an unknown accelerator.
     """
@@ -89,11 +80,25 @@ def compile_model(
     with scratch.folder() as folder:
         (folder / "model.tflite").write_bytes(model.content)
         log = _run(runtime, folder, target, str(model.path), time_limit_s)
-        (summary,) = (folder / "out").glob("model_summary_*.csv")
-        figures = _rows(summary)[0]
-        layers = _rows(folder / "out" / "model_per-layer.csv")
+        try:
+            return _read(folder / "out", runtime, target, log)
+        except (KeyError, ValueError) as error:
+            what = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise MissingExtraError(
+                f"Vela {runtime.version} does not write what edgeq reads: {what}.",
+                hint=f'Install a release that edgeq knows: pip install "{PACKAGE}<6".',
+            ) from error
+
+
+def _read(folder: Path, runtime: OtherPython, target: EthosTarget, log: str) -> EthosFit:
+    """What Vela has written into a folder.
+
+    Raises:
+        KeyError, ValueError: other files or columns.
+    """
+    figures = next(iter(_rows(folder, "model_summary_*.csv")), {})
     counts = {side: int(count) for side, count in _COUNTS.findall(log)}
-    on_cpu = [row for row in layers if row["Target"] == "CPU"]
+    on_cpu = [row for row in _rows(folder, "model_per-layer.csv") if row["Target"] == "CPU"]
     return EthosFit(
         vela=runtime.version,
         accelerator=target.accelerator,
@@ -109,18 +114,25 @@ def compile_model(
 _IDENTITY = ("experiment", "network", "accelerator_configuration", "system_config", "memory_mode")
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _rows(folder: Path, pattern: str) -> list[dict[str, str]]:
+    found = [*folder.glob(pattern)]
+    if len(found) != 1:
+        raise ValueError(f"there are {len(found)} files {pattern}")
+    path = found[0]
     if path.stat().st_size > _MOST_CSV_BYTES:
         raise SourceError(f"Vela wrote {path.stat().st_size:,} bytes into {path.name}.")
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        return list(csv.DictReader(file))
+        return list(csv.DictReader(file, restval=""))
 
 
 def _run(
     runtime: OtherPython, folder: Path, target: EthosTarget, shown_as: str, time_limit_s: float
 ) -> str:
+    config = target.config
+    if config is not None and Path(config).is_file():
+        config = str(Path(config).absolute())  # Vela runs in `folder`
     options = {
-        "--config": target.config,
+        "--config": config,
         "--system-config": target.system_config,
         "--memory-mode": target.memory_mode,
     }

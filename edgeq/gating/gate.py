@@ -14,10 +14,9 @@ from edgeq.gating.parsing import read_policy
 from edgeq.gating.policy import Limit, Policy
 from edgeq.gating.rules import RULES
 from edgeq.records.reading import Record, read_all
-from edgeq.values import FileRef, Finding, GateResult, RuleVerdict
+from edgeq.values import JUDGEMENTS, FileRef, Finding, GateResult, RuleVerdict
 
 _MODEL = ".tflite"
-_WORST_FIRST = ("fail", "cannot-tell", "pass")
 
 
 def gate(
@@ -51,7 +50,7 @@ def gate(
 
 
 def _record_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.json") if path.suffix == _MODEL else path
+    return storage.record_beside(path) if path.suffix == _MODEL else path
 
 
 def _require_same(model: Path, candidate: FileRef) -> None:
@@ -120,9 +119,7 @@ def _judge(limit: Limit, scene: Scene) -> RuleVerdict:
     ]
     weighed = _outweigh(findings)
     verdict = _worst(finding.verdict for finding in weighed)
-    order = sorted(
-        findings, key=lambda item: (item not in weighed, _WORST_FIRST.index(item.verdict))
-    )
+    order = sorted(findings, key=lambda item: (item not in weighed, JUDGEMENTS.index(item.verdict)))
     return RuleVerdict(limit.name, limit.shown, limit.line, verdict, tuple(order))
 
 
@@ -163,4 +160,4 @@ def weigh(result: GateResult) -> str:
 
 def _worst(verdicts: Iterable[str]) -> str:
     found = set(verdicts)
-    return next((verdict for verdict in _WORST_FIRST if verdict in found), "cannot-tell")
+    return next((verdict for verdict in JUDGEMENTS if verdict in found), "cannot-tell")

@@ -645,10 +645,22 @@ def test_a_missing_extra_names_the_command(tmp_path: Path) -> None:
 def test_a_log_gets_a_line_of_progress_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    now = 5.0
+    monkeypatch.setattr("edgeq.progress.monotonic", lambda: now)
     with options.progress_display() as show:
         show("upload, kB", 1000, 9000)
+        now = 14.0
+        show("upload, kB", 3000, 9000)
         assert capsys.readouterr().err == ""
-        monkeypatch.setattr(options, "PROGRESS_S", 0.0)
+        now = 15.0
         show("upload, kB", 4000, 9000)
+        show("upload, kB", 5000, 9000)
+        now = 26.0
         show("fetch ai-edge-litert", 0, None)
-    assert capsys.readouterr().err == "upload, kB: 4000 of 9000\nfetch ai-edge-litert: 0\n"
+        now = 40.0
+        show("measure", 8905, None)
+    assert capsys.readouterr().err.splitlines() == [
+        "upload, kB: 4000 of 9000",
+        "fetch ai-edge-litert",
+        "measure: 8905 done",
+    ]

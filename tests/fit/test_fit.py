@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from edgeq.children.other_python import OtherPython
 from edgeq.cli import cli
+from edgeq.converters.proof.certificate import certify
 from edgeq.errors import PackageError, UsageError
 from edgeq.fit import boards, judging, kernel_code, needs, peaks, tflite_micro
 from edgeq.fit.fit import fit_model
@@ -130,16 +131,23 @@ def test_inputs_that_are_made_up_are_valid() -> None:
 def test_the_peak_is_what_the_planner_needs(tflite_micro: OtherPython, shared: Path) -> None:
     """For a model without gaps between tensors: what is not persistent is the peak."""
     file = read_model(shared / "mlperf_tiny" / "pretrainedResnet_quant.tflite")
-    found = needs.measure_needs(file, list_operators(file))
-    steps = peaks.list_steps(file)
+    reports = certify(file).operators
+    found = needs.measure_needs(file, list_operators(reports))
+    steps = peaks.list_steps(file, reports)
     assert max(step.alive_bytes for step in steps) == found.recorded_bytes - found.persistent_bytes
     top = max(steps, key=lambda step: step.alive_bytes)
     assert (top.index, top.operator, top.alive_bytes) == (2, "CONV_2D", 49_152)
 
 
 def test_tensors_live_from_their_operator_to_the_last_reader() -> None:
-    """x -> a -> b -> y, and a is read again at the end; 16 floats are 64 bytes."""
-    tensors = [tensor(name, [1, 16]) for name in "xaby"] + [tensor("short", [1, 3])]
+    """x -> a -> b -> y, and a is read again at the end; 16 floats are 64 bytes.
+
+    An output that is left out, -1, takes none, although -1 is Python's index of the last tensor.
+    """
+    tensors = [tensor(name, [1, 16]) for name in "xaby"] + [
+        tensor("short", [1, 3]),
+        tensor("unused", [1, 99]),
+    ]
     main = graph(
         tensors,
         [0],
@@ -147,12 +155,13 @@ def test_tensors_live_from_their_operator_to_the_last_reader() -> None:
         [
             operator(0, [0], [1]),
             operator(0, [1], [2]),
-            operator(0, [2], [4]),
+            operator(1, [2], [4, -1]),
             operator(0, [1], [3]),
         ],
     )
-    file = parse_model(model([main], [(Op.ABS, 1)]), "m")
-    found = [step.alive_bytes for step in peaks.list_steps(file)]
+    file = parse_model(model([main], [(Op.ABS, 1), "Odd"]), "m")
+    steps = peaks.list_steps(file, certify(file).operators)
+    found = [step.alive_bytes for step in steps]
     assert found == [64 + 64, 64 + 64, 64 + 64 + 16, 64 + 64]
 
 

@@ -295,7 +295,17 @@ def test_a_board(
     result = gate(f"[policy]\n{policy}\n", [converted, alter(converted)])
     assert (result.verdict, result.rules[0].findings[0].reason) == (verdict, reason)
     assert result.rules[0].limit == f"on {policy.split(chr(34))[1]}"
-    assert (result.rules[0].findings[0].remedy is None) == (verdict == "pass")
+    remedies = {
+        "pass": None,
+        "fail": "See with edgeq fit what is missing and where memory peaks.",
+        "cannot-tell": "Give the record of edgeq fit --board for this board.",
+    }
+    if reason == "little room":
+        remedies["cannot-tell"] = (
+            "If your program needs less, give the record of edgeq fit with a smaller "
+            "--headroom-flash or --headroom-ram."
+        )
+    assert result.rules[0].findings[0].remedy == remedies[verdict]
 
 
 # Limits of the metric `map`, and its loss or its value in the comparison.

@@ -100,11 +100,12 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
          'calibration = "samples.npz" in [data], or pass --data samples.npz.'),
         ('[model]\nsource = "nothere"\n',
          "edgeq.toml, line 2: source: nothere does not exist. Check the path."),
-        (HEAD + 'sceme = "int8"\n', "edgeq.toml, line 3: unknown key 'sceme'. Did you mean scheme? "
+        (HEAD + 'sceme = "int8"\n', "edgeq.toml, line 3: unknown key 'sceme'. Did you mean "
+         "'scheme'? "
          f"Known: {', '.join(KEYS['model'])}."),
         (HEAD + 'keep-float = ["a"]\n',
          "edgeq.toml, line 3: unknown key 'keep-float'. Did you mean "
-         f"keep_float? Known: {', '.join(KEYS['model'])}."),
+         f"'keep_float'? Known: {', '.join(KEYS['model'])}."),
         (HEAD + "samples = 3\n",
          "edgeq.toml, line 3: samples is not allowed in [model]. It belongs in [data]."),
         (HEAD + "max_drop = 3\n",

@@ -24,7 +24,7 @@ from edgeq.values import Preprocessing
 def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record]) -> list[str]:
     """Compare the contract's preprocessing with the file's own and with that of every record.
 
-    Resizing and making grey are left out: they change nothing in samples that already fit.
+    What `are_same` leaves out may be added.
 
     Returns:
         What cannot be known, and what the app has to do itself, a sentence each.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeq.errors import RecordError, UsageError
+from edgeq.files import storage
 from edgeq.packaging.container.manifest import NO_GATE, GateVerdict, read_gates
 from edgeq.records.parts import digests_of
 from edgeq.records.reading import Record, parse_record, read_content
@@ -67,7 +68,7 @@ def find_evidence(model: Path, given: Sequence[str | Path], known: Sequence[str]
         RecordError: one is about another model.
     """
     paths = [Path(path) for path in given]
-    beside = model.with_name(f"{model.name}.json")
+    beside = storage.record_beside(model)
     if beside.is_file() and not any(path.exists() and beside.samefile(path) for path in paths):
         paths.insert(0, beside)
     records, contents = [], []
