@@ -140,7 +140,7 @@ def feed(
     if plan.samples is None:
         yield from lower.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
         return
-    chosen = plan.chosen if job.scheme.needs_data else plan.chosen[:CHECK_SAMPLES]
+    chosen = plan.chosen if job.scheme.needs_data else spread(plan.chosen, CHECK_SAMPLES)
     is_clean = True
     for number, sample in enumerate(plan.samples.iterate(chosen)):
         job.on_progress(step, number, len(chosen))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgeq import api
-from edgeq.comparison.pairing import _find_narrow
+from edgeq.comparison.pairing import _find_beyond, _find_narrow
 from edgeq.conversion import selection
 from edgeq.conversion.range_candidates import FEWEST, RangeCandidate
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
@@ -24,7 +24,7 @@ from tests.converters.rewrites.tiny_graphs import Builder
 
 COUNT, WIDTH = 64, 4
 X = TensorSpec("x", (1, WIDTH), "float32")
-# The first half is of class 0, whose values are around -1; those of class 1 are around 3.
+# The first half has class 0 and values around -1; the second one has class 1 and values around 3.
 LABELS = np.repeat([0, 1], COUNT // 2)
 NOISE = np.random.default_rng(0).normal(0, 0.3, (COUNT, WIDTH))
 SORTED = (4.0 * LABELS[:, np.newaxis] - 1 + NOISE).astype(np.float32)
@@ -38,7 +38,7 @@ def has_both_classes(rows: Any) -> bool:
 def test_the_statistics_at_a_normalization_are_those_of_spread_samples(
     tmp_path: Path, tensorflow: TensorFlowProcess
 ) -> None:
-    """Mean 1 and variance 4 are what the samples have, and neither of the classes has."""
+    """All samples together have mean 1 and variance 4, which neither of the classes has."""
     import keras
 
     entry = keras.Input((WIDTH,), name="x")
@@ -101,3 +101,19 @@ def test_what_an_input_is_fed_is_judged_by_samples_of_all_classes() -> None:
         for rows in (dark_first, dark_first[: COUNT // 2])
     ]
     assert [len(issues) for issues in found] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "high", "is_beyond"),
+    [(SORTED, 0.0, True), (np.concatenate([[[90.0] * WIDTH], SORTED]), 4.0, False)],
+)
+def test_values_beyond_a_range_are_those_of_most_samples(
+    rows: Any, high: float, is_beyond: bool
+) -> None:
+    """The first sample is inside, and most are not; or it is the only one beyond."""
+    stored = TensorSpec(
+        "x", (1, WIDTH), "int8", ((high + 2) / 255,), (-128 + round(510 / (high + 2)),)
+    )
+    candidate: Any = SimpleNamespace(inputs=(stored,), input_names={"x": "x"})
+    found = _find_beyond(candidate, open_samples(rows.astype(np.float32), (X,)), is_declared=True)
+    assert [issue.code for issue in found] == ["data.range_mismatch"] * is_beyond
