@@ -86,6 +86,24 @@ class UsageError(EdgeqError):
     exit_code = 2
 
 
+def unknown_name(
+    what: str, given: str, known: Iterable[str], *, use: str | None = None
+) -> UsageError:
+    """The error for an unknown name; its hint is the nearest known one.
+
+    Args:
+        what: the kind of name, such as "scheme".
+        given: the name.
+        known: the names that there are.
+        use: what to use, if it is more than one of `known`.
+    """
+    names = list(known)
+    return UsageError(
+        f"Unknown {what} {given!r}; use {use or 'one of ' + ', '.join(names)}.",
+        hint=did_you_mean(given, names).strip() or None,
+    )
+
+
 class MissingExtraError(EdgeqError):
     """Raised when a command needs an optional dependency; the hint is the pip command."""
 

@@ -22,7 +22,7 @@ from edgeq.converters.calibration.calibrate import batch_size
 from edgeq.converters.graph.dequantized import float_twin
 from edgeq.converters.graph.matching import require_same_layers
 from edgeq.converters.lowering.exported_models import FRAMEWORKS
-from edgeq.converters.lowering.model_kinds import KINDS, identify
+from edgeq.converters.lowering.model_kinds import identify
 from edgeq.converters.rewrites.outputs.cutting import cut_outputs
 from edgeq.converters.samples.open_samples import Samples, choose
 from edgeq.converters.samples.preprocessing import (
@@ -32,6 +32,7 @@ from edgeq.converters.samples.preprocessing import (
 from edgeq.converters.samples.same_feeding import are_same, with_sizes
 from edgeq.errors import DataError, UsageError
 from edgeq.files import storage
+from edgeq.files.kinds import KINDS
 from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer, lstm
 from edgeq.values import ConvertOptions, FileRef, Issue, Preprocessing, TensorSpec
@@ -49,10 +50,10 @@ def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path
     Raises:
         UsageError: the candidate is not a `.tflite`.
     """
-    if (kind := identify(candidate)) != "tflite":
+    if (key := identify(candidate)) != "tflite":
         raise UsageError(
-            f"The candidate {candidate} is a {KINDS[kind]}, not a .tflite.",
-            hint="Convert it first, or swap the arguments: the FP32 model is the first one.",
+            f"The candidate {candidate} is {KINDS[key].what}, not a .tflite.",
+            hint=f"{KINDS[key].hint(str(candidate))}; or swap both: FP32 is the first.",
         )
     batch = batch_size(read_interface(candidate).inputs)
     options = ConvertOptions(batch=batch)
