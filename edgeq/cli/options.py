@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +11,10 @@ from typing import Any, TypeVar
 
 import click
 
+from edgeq import progress
 from edgeq.cli.printing import say, show, show_json
 from edgeq.cli.trust import trust_option, trusting
+from edgeq.cli.words import Choice
 from edgeq.device_runners.devices.kinds import EXAMPLES
 from edgeq.errors import UsageError
 from edgeq.escaping import printable
@@ -22,8 +23,6 @@ from edgeq.progress import OnProgress
 from edgeq.values import LAYOUTS, RECURRENT_DTYPES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-PROGRESS_S = 10.0  # between two lines of progress in a log
 
 
 def _stack(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -72,7 +71,7 @@ task_options = _stack(
 
 recurrent_option = click.option(
     "--recurrent",
-    type=click.Choice(RECURRENT_DTYPES),
+    type=Choice(RECURRENT_DTYPES),
     default="int16",
     show_default=True,
     help="Activations inside unrolled recurrent layers with INT8. int8 is faster on CPUs with "
@@ -127,7 +126,7 @@ source_options = _stack(
     ),
     click.option(
         "--layout",
-        type=click.Choice(LAYOUTS),
+        type=Choice(LAYOUTS),
         default="source",
         show_default=True,
         help="Image layout of .pt2 and .onnx inputs. source: as in the file (channels first); "
@@ -167,7 +166,7 @@ run_options = _stack(
     ),
     click.option(
         "--runtime",
-        type=click.Choice(["ai-edge-litert", "tflite-runtime", "tensorflow"]),
+        type=Choice(["ai-edge-litert", "tflite-runtime", "tensorflow"]),
         help="Runtime to use; the first one found by default.",
     ),
 )
@@ -274,7 +273,7 @@ def progress_display() -> Iterator[OnProgress]:
 
     console = Console(file=sys.stderr)
     if not console.is_terminal or console.is_dumb_terminal:
-        yield _progress_in_lines()
+        yield progress.now_and_then(lambda text: say(text, err=True), progress.LINES_S)
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     # What is printed meanwhile goes above the line, unless it goes to a file: then it stays there.
@@ -290,19 +289,6 @@ def progress_display() -> Iterator[OnProgress]:
             bar.update(task, completed=done, total=total)
 
         yield tell
-
-
-def _progress_in_lines() -> OnProgress:
-    """Print a line every ten seconds, and none for work that ends sooner."""
-    last = time.monotonic()
-
-    def tell(step: str, done: int, total: int | None) -> None:
-        nonlocal last
-        if time.monotonic() - last >= PROGRESS_S:
-            last = time.monotonic()
-            say(f"{step}: {done}{'' if total is None else f' of {total}'}", err=True)
-
-    return tell
 
 
 def emit(kind: str, value: Any, text: str, *, as_json: bool, output: Path | None = None) -> None:

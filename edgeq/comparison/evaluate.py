@@ -14,6 +14,7 @@ from edgeq.accuracy.paired_runs import (
     require_clear_names,
     run_pairs,
 )
+from edgeq.conversion.command_line import changed_flags
 from edgeq.conversion.convert import float_tflite
 from edgeq.conversion.feeding import doubts_of_record
 from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
@@ -29,7 +30,7 @@ from edgeq.issues import make_issue
 from edgeq.metrics.decoding import find_decoder
 from edgeq.progress import OnProgress
 from edgeq.values import ConvertOptions, Evaluation, Issue
-from edgeq.wording import file_name
+from edgeq.wording import file_name, repeat_option
 
 
 def evaluate_models(
@@ -97,14 +98,12 @@ def _require_framework(models: Sequence[Any], lowering: ConvertOptions) -> None:
     Raises:
         UsageError: names the option.
     """
-    given = {"--input-shape": lowering.input_shapes, "--fix-input": lowering.fixed_inputs}
-    for option in (name for name, values in given.items() if values):
-        if all(model_kinds.kind_of(model) == "tflite" for model in models):
-            raise UsageError(
-                f"{option} has no effect: all models are .tflite files, which take the sizes of "
-                "the samples.",
-                hint="Leave the option out.",
-            )
+    given = changed_flags(ConvertOptions(), lowering)
+    if given and all(model_kinds.kind_of(model) == "tflite" for model in models):
+        raise UsageError(
+            f"No model takes {given}: all are .tflite files, which were converted before.",
+            hint="Leave it out, or name the models that they were made from.",
+        )
 
 
 def _fed_differently(item: Evaluation, fed: Sequence[tuple[str, ...]]) -> tuple[Issue, ...]:
@@ -114,6 +113,7 @@ def _fed_differently(item: Evaluation, fed: Sequence[tuple[str, ...]]) -> tuple[
         return ()
     message = (
         f"{item.model.path} carries no preprocessing and was fed the samples as they are; another "
-        f"model was fed with {' '.join(other)!r}. Declare it for all models with --preprocess."
+        f"model was fed with {' '.join(other)!r}. To feed all of them the same, write "
+        f"{repeat_option('--preprocess', other)}."
     )
     return (make_issue("eval.fed_differently", message),)

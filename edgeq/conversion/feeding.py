@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from edgeq.converters.samples.preprocessing import parse_preprocessing
+from edgeq.converters.samples.same_feeding import are_same
 from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.files.reading import read_file
@@ -46,7 +47,7 @@ def inherited_doubts(
             own = parse_preprocessing(preprocessing, value.certificate.inputs)
         except UsageError:  # its inputs have other names; no record shows another preprocessing
             own = value.data.preprocessing
-        if own == value.data.preprocessing:
+        if are_same(own, value.data.preprocessing, value.certificate.inputs):
             yield from (issue for issue in value.issues if issue.code in _FED)
         searched = [ref for ref in (value.data, value.test_data) if ref is not None]
         if any(data.has_samples_of(ref) for ref in searched):
@@ -75,7 +76,7 @@ def was_held_out(doubts: Iterable[Issue]) -> bool:
 def read_made(model: Path) -> Conversion | Tuning | None:
     """Return what the record beside a `.tflite` states, or None if it is not about this file."""
     try:
-        plain = json.loads(read_file(model.with_name(f"{model.name}.json"), _MOST_BYTES))
+        plain = json.loads(read_file(storage.record_beside(model), _MOST_BYTES))
         made = msgspec.convert(plain, _MADE[plain["kind"]], strict=False)  # infinities are texts
     except (OSError, ValueError, RecursionError, LookupError, TypeError):
         return None  # it is another tool's, or of another kind

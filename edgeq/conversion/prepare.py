@@ -152,7 +152,7 @@ def lower_checked(reader: Reader, options: ConvertOptions, folder: Path) -> Floa
 
 def open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tuple[Path, Path]:
     """Return temporary paths of the `.tflite` and its record; both are kept, or neither is."""
-    record = output.with_name(output.name + ".json")
+    record = storage.record_beside(output)
     for target in (output, record):
         storage.refuse_overwriting(target, sources)
     if output.suffix != ".tflite":

@@ -13,9 +13,7 @@ from edgeq.gating.parsing import read_policy
 from edgeq.gating.policy import Limit, Policy
 from edgeq.gating.rules import RULES
 from edgeq.records.reading import Record, read_all
-from edgeq.values import Finding, GateResult, RuleVerdict
-
-_WORST_FIRST = ("fail", "cannot-tell", "pass")
+from edgeq.values import JUDGEMENTS, Finding, GateResult, RuleVerdict
 
 
 def gate(
@@ -95,9 +93,7 @@ def _judge(limit: Limit, scene: Scene) -> RuleVerdict:
     ]
     weighed = _outweigh(findings)
     verdict = _worst(finding.verdict for finding in weighed)
-    order = sorted(
-        findings, key=lambda item: (item not in weighed, _WORST_FIRST.index(item.verdict))
-    )
+    order = sorted(findings, key=lambda item: (item not in weighed, JUDGEMENTS.index(item.verdict)))
     return RuleVerdict(limit.name, limit.shown, limit.line, verdict, tuple(order))
 
 
@@ -138,4 +134,4 @@ def weigh(result: GateResult) -> str:
 
 def _worst(verdicts: Iterable[str]) -> str:
     found = set(verdicts)
-    return next((verdict for verdict in _WORST_FIRST if verdict in found), "cannot-tell")
+    return next((verdict for verdict in JUDGEMENTS if verdict in found), "cannot-tell")

@@ -91,7 +91,7 @@ def _plan_baseline(plan: Plan) -> tuple[Step, ...] | str:
 
 def model_record(plan: Plan) -> Path:
     """The record of `convert` or `tune`."""
-    return plan.output.with_name(f"{plan.output.name}.json")
+    return storage.record_beside(plan.output)
 
 
 def _plan_convert(plan: Plan) -> tuple[Step, ...]:

@@ -23,6 +23,7 @@ from edgeq.comparison.parity import Parity
 from edgeq.devices.fleet import Fleet
 from edgeq.errors import RecordError
 from edgeq.files import storage
+from edgeq.files.kinds import FileKind, find_kind, find_kind_of
 from edgeq.files.reading import read_file
 from edgeq.issues import is_known, judge
 from edgeq.values import (
@@ -127,6 +128,8 @@ def open_record(path: Path, most: int = MOST_BYTES) -> tuple[Record, bytes]:
     try:
         content = read_file(source, most)
     except OSError as error:
+        if path.is_dir() and (kind := find_kind(path)) is not None:
+            raise _refuse(str(path), kind) from error
         raise RecordError(f"{source} cannot be read: {error.strerror or error}.") from error
     record = parse_record(content, str(source))
     if source != path:
@@ -136,7 +139,7 @@ def open_record(path: Path, most: int = MOST_BYTES) -> tuple[Record, bytes]:
 
 def record_file(path: Path) -> Path:
     """Return the record that a path names: the one beside a `.tflite`, or the path itself."""
-    return path.with_name(f"{path.name}.json") if path.suffix.lower() == _MODEL else path
+    return storage.record_beside(path) if path.suffix.lower() == _MODEL else path
 
 
 def _require_both(model: Path, record: Path) -> None:
@@ -205,38 +208,37 @@ def parse_record(content: bytes, shown_as: str) -> Record:
     )
 
 
-# What a reader may take for a record: the ending, what such a file is, and what reads it.
-_OTHER_FILES = {
-    ".toml": ("the file of a project", "Run what it describes: edgeq run --file {}"),
-    **dict.fromkeys(
-        (".keras", ".h5", ".onnx", ".pt2"), ("a model", "edgeq convert {} writes a record.")
-    ),
-    ".html": ("a report", "Name the records that it was made from."),
-    ".zip": ("an archive", "If it is a package: edgeq verify {}"),
-    ".sqlite": ("a history", "List its records: edgeq history list --database {}"),
+# Kinds of files that may be a damaged record.
+_OF_RECORDS = ("record", "json", "text")
+_WRITERS = "convert writes a record beside the model, other commands write one with -o."
+_HINTS = {
+    "page": "If it is a report, name the records that it was made from.",
 }
 
 
+def _refuse(shown_as: str, kind: FileKind) -> RecordError:
+    hint = _HINTS.get(kind.key, "").format(shlex.quote(shown_as)) or kind.hint(shown_as)
+    return RecordError(
+        f"{shown_as} is not an edgeq record: it is {kind.what}.", hint=hint or _WRITERS
+    )
+
+
 def _parse_json(content: bytes, shown_as: str) -> dict[str, Any]:
-    other = _OTHER_FILES.get(Path(shown_as).suffix.lower())
-    if other is not None and not content.lstrip().startswith(b"{"):
-        what, hint = other
-        raise RecordError(
-            f"{shown_as} is not an edgeq record: it is {what}.",
-            hint=hint.format(shlex.quote(shown_as)),
-        )
     try:
         plain = json.loads(content)
-    except UnicodeDecodeError as error:
-        raise RecordError(f"{shown_as} is not an edgeq record: it is not text.") from error
     except (ValueError, RecursionError) as error:
+        kind = find_kind_of(content, shown_as)
+        if kind is not None and kind.key not in _OF_RECORDS:
+            raise _refuse(shown_as, kind) from error
+        if isinstance(error, UnicodeDecodeError):
+            raise RecordError(f"{shown_as} is not an edgeq record: it is not text.") from error
         raise RecordError(
             f"{shown_as} is not an edgeq record: it is not JSON, or is truncated ({error})."
         ) from error
     if not isinstance(plain, dict) or not str(plain.get("schema", "")).startswith(SCHEMA_PREFIX):
         raise RecordError(
             f"{shown_as} is not an edgeq record: it has no schema {SCHEMA_PREFIX}N.",
-            hint="convert writes a record beside the model, other commands write one with -o.",
+            hint=_WRITERS,
         )
     return plain
 

@@ -14,7 +14,7 @@ from edgeq.comparison.parity import Parity
 from edgeq.devices.fleet import Fleet
 from edgeq.escaping import printable
 from edgeq.history.values import Trend
-from edgeq.progress import OnProgress
+from edgeq.progress import LINES_S, OnProgress, now_and_then
 from edgeq.records.reading import Evaluations, Record
 from edgeq.render.bench import show_bench
 from edgeq.render.comparison import show_comparison, show_evaluations
@@ -83,7 +83,6 @@ _COLOURS = ("#c2540a", "#0072b2")  # of FP32 and the candidate, as in a report
 # Jupyter shows HTML in another font and breaks lines: columns would not be below each other.
 _PRE = "white-space:pre;overflow-x:auto;font-family:monospace;line-height:1.3"
 _UPDATES_S = 0.2
-_LINES_S = 10.0
 _MOST_BARS = 10
 
 
@@ -184,21 +183,14 @@ def show_progress() -> Iterator[OnProgress]:
     """
     shell = sys.modules.get("IPython")
     in_notebook = shell is not None and hasattr(shell.get_ipython(), "kernel")
-    put = _notebook_line() if in_notebook else lambda text: print(text, file=sys.stderr)
-    pause = _UPDATES_S if in_notebook else _LINES_S
-    last = time.monotonic() - (pause if in_notebook else 0.0)
-
-    def tell(step: str, done: int, total: int | None) -> None:
-        nonlocal last
-        if time.monotonic() - last >= pause:
-            last = time.monotonic()
-            put(f"{printable(step)}: {done}{'' if total is None else f' of {total}'}")
-
+    if not in_notebook:
+        yield now_and_then(lambda text: print(printable(text), file=sys.stderr), LINES_S)
+        return
+    put = _notebook_line()
     try:
-        yield tell
+        yield now_and_then(put, _UPDATES_S, begins_at_once=True)
     finally:
-        if in_notebook:
-            put("")
+        put("")
 
 
 def _notebook_line() -> Callable[[str], None]:
@@ -206,4 +198,4 @@ def _notebook_line() -> Callable[[str], None]:
 
     place = f"edgeq-{time.monotonic_ns()}"
     display({"text/plain": ""}, raw=True, display_id=place)
-    return lambda text: update_display({"text/plain": text}, raw=True, display_id=place)
+    return lambda text: update_display({"text/plain": printable(text)}, raw=True, display_id=place)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from edgeq.accuracy.verdict import judge_comparison
 from edgeq.reporting.gathered import Gathered
 from edgeq.reporting.values import Verdict
+from edgeq.values import JUDGEMENTS
 from edgeq.wording import file_name, plural
 
 _HEADLINES = {
@@ -18,7 +19,6 @@ _HEADLINES = {
 }
 _WORST_FIRST = ("no", "check", "ship")
 _GATE_WORDS = {"pass": "ship", "fail": "no", "cannot-tell": "check"}
-_GATE_ORDER = ("fail", "cannot-tell", "pass")
 
 
 def find_verdict(gathered: Gathered) -> Verdict:
@@ -39,7 +39,7 @@ def find_verdict(gathered: Gathered) -> Verdict:
     word = min((_GATE_WORDS[part.value.verdict] for part in gates), key=_WORST_FIRST.index)
     reasons, counts = [], []
     for part in gates:
-        rules = sorted(part.value.rules, key=lambda rule: _GATE_ORDER.index(rule.verdict))
+        rules = sorted(part.value.rules, key=lambda rule: JUDGEMENTS.index(rule.verdict))
         kept = sum(rule.verdict == "pass" for rule in rules)
         counts.append(f"{kept} of {plural(len(rules), 'rule')} kept")
         for rule in rules:

@@ -220,7 +220,7 @@ def test_progress_in_a_notebook_is_one_line_that_goes(monkeypatch: pytest.Monkey
     with edgeq.show_progress() as tell:
         tell("calibrate\x1b[31m", 3, 60)
         tell("quantize", 1, None)
-    texts = ["", "calibrate\\x1b[31m: 3 of 60", "quantize: 1", ""]
+    texts = ["", "calibrate\\x1b[31m: 3 of 60", "quantize: 1 done", ""]
     assert [text for text, _, _ in published] == texts
     assert [update for _, update, _ in published] == [False, True, True, True]
     assert len({place for _, _, place in published}) == 1

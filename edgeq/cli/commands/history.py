@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from edgeq.cli.printing import hand_over, say, show, show_json
+from edgeq.cli.words import Group
 from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.history import Filter, History, find_place
@@ -63,7 +64,7 @@ def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Keep records, compare them, and see figures over time."""
 

@@ -9,6 +9,7 @@ import click
 
 from edgeq.cli.options import guard_output
 from edgeq.cli.printing import hand_over, say
+from edgeq.cli.words import Choice
 from edgeq.errors import UsageError
 
 FORMATS = ("html", "md", "json")
@@ -23,7 +24,7 @@ FORMATS = ("html", "md", "json")
     help="File to write, - for stdout; without it, Markdown and JSON are printed.",
 )  # fmt: skip
 @click.option(
-    "--format", "form", type=click.Choice(FORMATS),
+    "--format", "form", type=Choice(FORMATS),
     help="A page, a comment for a pull request, or its content as JSON.  [default: by the ending "
     "of -o, or html]",
 )  # fmt: skip
