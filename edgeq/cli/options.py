@@ -342,13 +342,27 @@ def run_on_devices(
         raise SystemExit(1)
 
 
-def guard_output(output: Path | None, *sources: Any) -> None:
-    """Refuse, before any work, a record that would replace a model or the data.
+def guard_output(
+    output: Path | None,
+    *sources: Any,
+    ending: str = ".json",
+    what: str = "a record, which is JSON",
+    option: str = "-o",
+) -> None:
+    """Refuse, before any work, an output that would replace a model or the data.
+
+    Args:
+        output: by default a record.
+        sources: the files that are read.
+        ending: of this kind of output.
+        what: its kind.
+        option: what named it.
 
     Raises:
-        UsageError: it would.
+        UsageError: it would, or has the ending of another kind of file.
         OutputError: it cannot be written.
     """
     if output is not None:
         storage.refuse_overwriting(output, sources)
+        storage.refuse_ending(output, ending, what, option)
         storage.require_writable(output)

@@ -61,7 +61,6 @@ def test_an_unknown_value_is_answered_with_a_known_one(
         (("--decode", "boxs=cxcywh"), "boxes"),
         (("--decode", "boxes=cxcwyh"), "cxcywh"),
         (("--metric", "acuracy"), "accuracy"),
-        (("--preprocess", "mobilnet_v2"), "mobilenet_v2"),
     ],
 )
 def test_an_unknown_part_of_a_value_is_answered_with_a_known_one(
@@ -173,6 +172,61 @@ def test_another_ending_of_the_output_is_refused_before_any_work(
         f"hint:  For example: -o {tmp_path}/y.tflite\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "output", "ending", "what"),
+    [
+        (("compare", KERAS, KERAS, "--data", TEST, "-o"), "c.tflite", ".json", "a record, "),
+        (("inspect", KERAS, "-o"), "c.keras", ".json", "a record, which is JSON"),
+        (("bench", KERAS, "-o"), "report.html", ".json", "a record, which is JSON"),
+        (("eval", KERAS, "--data", TEST, "-o"), "c.PNG", ".json", "a record, which is JSON"),
+        (("gate", KERAS, "--junit"), "c.json", ".xml", "XML"),
+        (("gate", KERAS, "--markdown"), "c.html", ".md", "Markdown"),
+        (("debug", KERAS, KERAS, "--data", TEST, "--explorer"), "c.tflite", ".json", "node data"),
+        (("init", KERAS, "-o"), "c.tflite", ".toml", "the file of a project"),
+    ],
+)
+def test_an_output_with_the_ending_of_another_kind_is_refused(
+    typed: tuple[object, ...], output: str, ending: str, what: str, tmp_path: Path
+) -> None:
+    path = tmp_path / output
+    done = edgeq(*typed, path)
+    assert done.returncode == 2
+    found = f"{typed[-1]} {path} must end in {ending}, not {path.suffix.lower()}: it will be {what}"
+    assert found in done.stderr
+    assert f"hint:  For example: {typed[-1]} {path.with_suffix(ending)}\n" in done.stderr
+    assert not path.exists()
+
+
+def test_a_report_has_the_ending_of_its_format(
+    record_files: dict[str, Path], tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    done = edgeq("report", record_files["eval"], "-o", page, "--format", "md")
+    assert done.returncode == 2
+    assert f"-o {page} must end in .md, not .html: it will be a report" in done.stderr
+
+
+# Every command with -o for a file, and what it needs besides.
+WRITERS = {
+    "convert": (KERAS, "--scheme", "fp16"), "tune": (KERAS, "--data", TEST, "--max-drop", 1),
+    "compare": (KERAS, KERAS, "--data", TEST), "eval": (KERAS, "--data", TEST),
+    "debug": (KERAS, KERAS, "--data", TEST), "bench": (KERAS,), "profile": (KERAS,),
+    "parity": (KERAS, "--data", TEST), "fit": (KERAS,), "inspect": (KERAS,), "doctor": (),
+    "gate": (KERAS,), "package": (KERAS, "--target", "c"), "init": (KERAS,),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", WRITERS)
+def test_a_missing_folder_is_answered_with_the_command_that_makes_it(
+    command: str, tmp_path: Path
+) -> None:
+    ending = {"convert": ".tflite", "tune": ".tflite", "package": ".zip", "init": ".toml"}
+    path = tmp_path / "my out" / f"x{ending.get(command, '.json')}"
+    done = edgeq(command, *WRITERS[command], "-o", path)
+    assert done.returncode == 1
+    assert f"hint:  Make its folder: mkdir -p '{path.parent}'\n" in done.stderr
 
 
 def test_accuracy_is_the_name_of_a_metric(int8_mobilenet: Path) -> None:

@@ -48,8 +48,9 @@ def command(baseline: Path, candidate: Path, **given: Any) -> None:
 
     FP32 is a Keras file or a float .tflite, INT8 is the .tflite that any tool made from it.
     """
-    for target in (given["output"], given["explorer"]):
-        guard_output(target, baseline, candidate, given["data"], given["labels"])
+    sources = (baseline, candidate, given["data"], given["labels"])
+    guard_output(given["output"], *sources)
+    guard_output(given["explorer"], *sources, what="node data, which is JSON", option="--explorer")
     with progress_display() as show:
         result = api.debug(
             baseline,

@@ -42,11 +42,15 @@ def command(paths: tuple[Path, ...], **given: Any) -> int:
     Exit status: 0 if every rule passes, 3 if one fails, 4 if none fails and one cannot be judged:
     its figure is missing, unreliable or not comparable.
     """
+    read = (*paths, *given["baselines"])
+    sources = (*read, *map(record_file, read), given["policy"])
+    guard_output(given["output"], *sources)
+    guard_output(given["junit"], *sources, ending=".xml", what="XML", option="--junit")
+    guard_output(given["markdown"], *sources, ending=".md", what="Markdown", option="--markdown")
     outputs = [given[name] for name in ("output", "junit", "markdown") if given[name] is not None]
     for number, output in enumerate(outputs):
         if output.resolve() in (other.resolve() for other in outputs[:number]):
             raise UsageError(f"Two outputs would go to {output}.", hint="Name two files.")
-        guard_output(output, *map(record_file, (*paths, *given["baselines"])), given["policy"])
     result = gate(paths, given["policy"], baseline=given["baselines"])
     for output, write in ((given["junit"], gate_junit), (given["markdown"], gate_markdown)):
         if output is not None:

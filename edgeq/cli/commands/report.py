@@ -53,7 +53,8 @@ def command(
     elif output is None and form in (None, "html"):
         raise UsageError("A page needs a file.", hint="Name one: -o report.html; or - for stdout.")
     chosen = form or format_of(output)
-    guard_output(output, *_named_in(paths), database)
+    sources = (*_named_in(paths), database)
+    guard_output(output, *sources, ending=f".{chosen}", what=f"a report in the format {chosen}")
     report = make_report(paths, trends=trends or database is not None, history=database)
     if output is None:
         hand_over(render_report(report, chosen))
