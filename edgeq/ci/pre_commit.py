@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,7 +18,7 @@ from edgeq import cli
 from edgeq.files import storage
 
 # Names of records beside model.tflite, as `edgeq run` writes them; `gate` finds model.tflite.json.
-_MEASURED = ("compare", "bench", "eval")
+_MEASURED = re.compile(r"(.+)\.(?:compare|bench|eval).*\.json")
 
 
 def find_models(changed: Sequence[Path], policy: Path) -> list[Path]:
@@ -36,7 +38,8 @@ def find_models(changed: Sequence[Path], policy: Path) -> list[Path]:
         elif path.name.endswith(".tflite.json"):
             found[path.with_suffix("")] = None
         else:
-            stem = path.name.partition(".")[0]
+            measured = _MEASURED.fullmatch(path.name)
+            stem = path.stem if measured is None else measured[1]
             found[path.with_name(f"{stem}.tflite")] = None
     return [*found]
 
@@ -51,8 +54,10 @@ def _committed_models() -> list[Path]:
 
 def find_records(model: Path) -> Iterator[Path]:
     """The records of measurements beside a model: model.compare.json, model.bench-pi4.json..."""
-    for verb in _MEASURED:
-        yield from sorted(model.parent.glob(f"{model.stem}.{verb}*.json"))
+    for path in sorted(model.parent.glob(f"{glob.escape(model.stem)}.*.json")):
+        measured = _MEASURED.fullmatch(path.name)
+        if measured is not None and measured[1] == model.stem:
+            yield path
 
 
 def main(words: Sequence[str]) -> int:

@@ -16,6 +16,7 @@ from edgeq.accuracy.paired_runs import (
 )
 from edgeq.accuracy.verdict import judge_comparison
 from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
+from edgeq.conversion.feeding import doubts_of_record, was_held_out
 from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
 from edgeq.conversion.ways_out import find_ways_out, is_lost, open_reconverter
 from edgeq.converters.samples.open_samples import open_samples
@@ -105,7 +106,10 @@ def _compare(
                 on_event=events_as_progress(on_progress), shown_as={first: baseline.as_posix()},
             )  # fmt: skip
         sizes = refer_baseline(first, baseline), storage.refer(second)
-        issues = (*opened.issues, *find_differences(leader, batch, (first, second), texts, opened))
+        inherited = doubts_of_record(candidate, opened.ref, texts)
+        differences = find_differences(leader, batch, (first, second), texts, opened)
+        issues = (*opened.issues, *differences, *inherited)
+        quality = replace(quality, is_held_out=was_held_out(inherited))
     verdict, reasons = judge_comparison(quality, timing, issues)
     return Comparison(
         baseline=sizes[0],

@@ -16,6 +16,7 @@ from edgeq.accuracy.paired_runs import (
 )
 from edgeq.conversion.command_line import changed_flags
 from edgeq.conversion.convert import float_tflite
+from edgeq.conversion.feeding import doubts_of_record
 from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
 from edgeq.converters.lowering import model_kinds
 from edgeq.converters.samples.open_samples import open_samples
@@ -75,7 +76,7 @@ def evaluate_models(
                 metrics=values,
                 interval=values[0].interval,
                 preprocessing=tuple(texts),
-                issues=opened.issues,
+                issues=(*opened.issues, *doubts_of_record(model, opened.ref, tuple(texts))),
                 device=facts.device,
                 processor=facts.processor,
                 decoding=decoding,

@@ -15,6 +15,7 @@ from edgeq.accuracy.inference import Interface, read_interface
 from edgeq.accuracy.paired_runs import make_scorers, measure_quality, require_clear_names
 from edgeq.children.child import Child, time_limit_s
 from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
+from edgeq.conversion.feeding import doubts_of_record, was_held_out
 from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
 from edgeq.conversion.remedies import selector
 from edgeq.conversion.ways_out import open_reconverter
@@ -126,12 +127,13 @@ def _inspect(
             folder,
         )
         culprits = _rank(_read_layers(found["layers"]))
+        inherited = doubts_of_record(candidate, opened.ref, texts)
         report = DebugReport(
             baseline=files[0],
             candidate=files[1],
             data=opened.ref,
             sample_count=len(rows),
-            quality=quality,
+            quality=replace(quality, is_held_out=was_held_out(inherited)),
             layers=tuple(item.layer for item in culprits),
             unmatched=tuple(found["unmatched"]),
             preprocessing=texts,
@@ -139,6 +141,7 @@ def _inspect(
             issues=(
                 *opened.issues,
                 *find_differences(leader, batch, (first, second), texts, opened),
+                *inherited,
             ),
         )
     return report, culprits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from edgeq.converters.proof.certificate import certify
 from edgeq.errors import PackageError
@@ -57,21 +57,17 @@ def require_supported(model: ModelFile) -> None:
     Raises:
         PackageError: with the name of each, and what to do instead.
     """
-    missing = [item for item in list_operators(model) if item.lacks is not None]
+    missing = [item for item in list_operators(certify(model).operators) if item.lacks is not None]
     if missing:
         # A kernel that does not exist goes before one that rejects the model's integers.
         what = min((item.lacks or "" for item in missing), key=_order)
         _refuse([item for item in missing if item.lacks == what], what)
 
 
-def list_operators(model: ModelFile) -> tuple[MicroOperator, ...]:
-    """The kinds of operators that a model uses, and which kernel each lacks there.
-
-    Raises:
-        SourceError: the file is damaged.
-    """
+def list_operators(reports: Iterable[OperatorReport]) -> tuple[MicroOperator, ...]:
+    """The kinds of operators of a model's certificate, and which kernel each lacks there."""
     found: dict[tuple[str, int, str, str | None], int] = {}
-    for operator in certify(model).operators:
+    for operator in reports:
         lacks = _lacks(operator)
         kind = (operator.name, operator.version, operator.precision, lacks)
         found[kind] = found.get(kind, 0) + 1

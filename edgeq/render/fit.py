@@ -20,6 +20,7 @@ from edgeq.values import (
     MemoryStep,
     MicroOperator,
 )
+from edgeq.values.fitting import ETHOS_AREAS
 from edgeq.wording import common_prefix, first_name, left_out, list_some, plural
 
 _STYLES = {"fits": "green", "tight": "yellow", "no": "red"}
@@ -171,7 +172,7 @@ def _ethos_parts(result: EthosFit) -> list[RenderableType]:
         ("inference", f"{1e3 * float(figures['inference_time']):.4g} ms at "
          f"{float(figures['core_clock']) / 1e6:g} MHz"),
     ]  # fmt: skip
-    for area in ("sram", "dram", "on_chip_flash", "off_chip_flash"):
+    for area in ETHOS_AREAS:
         used = float(figures[f"{area}_memory_used"])
         if used:
             rows.append((area.replace("_", " "), f"{used:,.2f} KiB"))

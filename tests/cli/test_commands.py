@@ -221,7 +221,7 @@ def test_compare_tells_what_is_fed_otherwise_or_of_other_layers(
     beyond, _ = raw.issues
     assert beyond.code == "data.range_mismatch"
     assert beyond.message == (
-        "Most values for input 'image' are 0 to 220, but the candidate's range is 0 to 1."
+        "Most values for input 'image' are 0 to 231, but the candidate's range is 0 to 1."
     )
     fed, layers = other.issues
     assert fed.code == "compare.fed_otherwise"

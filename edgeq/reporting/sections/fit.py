@@ -20,6 +20,7 @@ from edgeq.reporting.values import (
     Table,
 )
 from edgeq.values import EdgeTpuFit, EthosFit, Fit
+from edgeq.values.fitting import ETHOS_FIGURES
 from edgeq.wording import common_prefix, file_name, left_out
 
 _BARS = 16
@@ -149,16 +150,7 @@ def _ethos_facts(ethos: EthosFit) -> Facts:
         ("operators on the NPU", cells.count(ethos.npu_operators)),
         ("operators on the CPU", cells.count(ethos.cpu_operators)),
     ]
-    names = (
-        "cycles_total",
-        "cycles_npu",
-        "inference_time",
-        "sram_memory_used",
-        "dram_memory_used",
-        "on_chip_flash_memory_used",
-        "off_chip_flash_memory_used",
-    )
-    rows += [(name, Cell(ethos.figures[name])) for name in names]
+    rows += [(name, Cell(ethos.figures[name])) for name in ETHOS_FIGURES]
     caption = f"{ethos.accelerator}: columns of the summary of Vela {ethos.vela}; memory in KiB"
     return Facts(caption, tuple(rows))
 
