@@ -91,7 +91,7 @@ def _chart(title: str, rows: Sequence[Bar]) -> str:
         cells.append(
             f'<tr><td style="text-align:left">{html.escape(printable(label))}</td>'
             f'<td style="width:16em"><div style="{bar}"></div></td>'
-            f'<td style="text-align:right">{html.escape(figure)}</td></tr>'
+            f'<td style="text-align:right;white-space:nowrap">{html.escape(figure)}</td></tr>'
         )
     caption = f'<caption style="text-align:left">{html.escape(printable(title))}</caption>'
     return f"<table>{caption}{''.join(cells)}</table>" if rows else ""
