@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from edgeq import timing
 from edgeq.values import MetricLoss, MetricValue, Ratio, Recipe, TensorSpec
@@ -134,6 +135,11 @@ def list_some(names: Sequence[str], most: int = 4) -> str:
     return f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
+def repeat_option(option: str, values: Iterable[str]) -> str:
+    """An option for each value, as a shell takes it: names may have blanks and brackets."""
+    return " ".join(f"{option} {shlex.quote(value)}" for value in values)
+
+
 def file_name(path: str) -> str:
     """The last part of a path."""
     return path.rstrip("/").rsplit("/", 1)[-1]
@@ -210,4 +216,5 @@ def ask_for_sizes(spec: TensorSpec) -> str:
     usual = 224 if len(spec.shape) == 4 else 128
     example = (1, *[usual] * (len(spec.shape) - 1))
     sizes = (own if own > 0 else new for own, new in zip(spec.shape, example, strict=True))
-    return f"Set the sizes, e.g. --input-shape {spec.name}={','.join(map(str, sizes))}"
+    shape = f"{spec.name}={','.join(map(str, sizes))}"
+    return f"Set the sizes, e.g. {repeat_option('--input-shape', [shape])}"

@@ -9,6 +9,7 @@ Arrays travel as `.npz` files, named by the position of the input or output in t
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -153,7 +154,7 @@ class Session:
         for name, inputs in left:
             if numbers.issuperset(inputs):
                 given = " and ".join(map(repr, inputs))
-                options = " ".join(f"--fix-input {item}=VALUE" for item in inputs)
+                options = " ".join(f"--fix-input {shlex.quote(f'{item}=VALUE')}" for item in inputs)
                 raise CallError(
                     "LoweringError",
                     f"The If node {name!r} chooses a part of the model by the value of {given}.",

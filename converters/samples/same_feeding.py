@@ -20,9 +20,9 @@ def are_same(
     """Whether a model is fed the same numbers, in whatever way they are written.
 
     What only one of them declares of resizing, making gray or turning (`exif`) is left out: it
-    changes nothing in samples that are already prepared. If both resize, they must
-    do so in the same way (`pad`). `exif` is left out even then: only files with an orientation
-    are turned, and their source reports it if they are not.
+    changes nothing in samples that are already prepared. If both resize, they must do so in the
+    same way (`pad`), and to the same size where the input takes any. `exif` is left out even then:
+    only files with an orientation are turned, and their source reports it if they are not.
 
     Args:
         ours: at most one entry per input.
@@ -68,7 +68,7 @@ def _with_size(carried: Preprocessing, fed: Preprocessing | None) -> Preprocessi
 def _does_same(one: Preprocessing, other: Preprocessing) -> bool:
     if (one.channels == "bgr") != (other.channels == "bgr") or one.sound != other.sound:
         return False
-    if one.resize and other.resize and one.pad != other.pad:
+    if one.resize and other.resize and (one.resize, one.pad) != (other.resize, other.pad):
         return False
     (factor, shift), (other_factor, other_shift) = _affine(one), _affine(other)
     return np.allclose(factor, other_factor, rtol=_RELATIVE, atol=0) and np.allclose(

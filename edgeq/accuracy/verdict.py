@@ -169,16 +169,14 @@ def judge_comparison(
     if (doubt := doubt_of_parts(quality)) is not None:
         verdict = _worse(verdict, "check")
         reasons.append(doubt)
-    if not quality.is_held_out:
-        verdict = _worse(verdict, "check")
-        reasons.append("measured on calibration samples, because none could be held out")
     if bench is not None:
         verdict, more = _judge_speed(verdict, bench, is_int8)
         reasons += more
-    for issue in issues:
-        if issue.severity == "warning":
-            verdict = _worse(verdict, "check")
-            reasons.append(f"{ISSUE_KINDS[issue.code].title} [{issue.code}]")
+    codes = [issue.code for issue in issues if issue.severity == "warning"]
+    codes += [] if quality.is_held_out else ["convert.not_held_out"]
+    if codes:
+        verdict = _worse(verdict, "check")
+    reasons += [f"{ISSUE_KINDS[code].title} [{code}]" for code in dict.fromkeys(codes)]
     return verdict, tuple(reasons)
 
 

@@ -14,6 +14,7 @@ import click
 from edgeq import progress
 from edgeq.cli.printing import say, show, show_json
 from edgeq.cli.trust import trust_option, trusting
+from edgeq.cli.words import Choice
 from edgeq.device_runners.devices.kinds import EXAMPLES
 from edgeq.errors import UsageError
 from edgeq.escaping import printable
@@ -70,7 +71,7 @@ task_options = _stack(
 
 recurrent_option = click.option(
     "--recurrent",
-    type=click.Choice(RECURRENT_DTYPES),
+    type=Choice(RECURRENT_DTYPES),
     default="int16",
     show_default=True,
     help="Activations inside unrolled recurrent layers with INT8. int8 is faster on CPUs with "
@@ -125,7 +126,7 @@ source_options = _stack(
     ),
     click.option(
         "--layout",
-        type=click.Choice(LAYOUTS),
+        type=Choice(LAYOUTS),
         default="source",
         show_default=True,
         help="Image layout of .pt2 and .onnx inputs. source: as in the file (channels first); "
@@ -165,7 +166,7 @@ run_options = _stack(
     ),
     click.option(
         "--runtime",
-        type=click.Choice(["ai-edge-litert", "tflite-runtime", "tensorflow"]),
+        type=Choice(["ai-edge-litert", "tflite-runtime", "tensorflow"]),
         help="Runtime to use; the first one found by default.",
     ),
 )

@@ -22,7 +22,7 @@ from edgeq.converters.calibration.calibrate import batch_size
 from edgeq.converters.graph.dequantized import float_twin
 from edgeq.converters.graph.matching import require_same_layers
 from edgeq.converters.lowering.exported_models import FRAMEWORKS
-from edgeq.converters.lowering.model_kinds import KINDS, identify
+from edgeq.converters.lowering.model_kinds import identify, kind_of, shown
 from edgeq.converters.rewrites.outputs.cutting import cut_outputs
 from edgeq.converters.samples.open_samples import Samples, choose
 from edgeq.converters.samples.preprocessing import (
@@ -32,9 +32,11 @@ from edgeq.converters.samples.preprocessing import (
 from edgeq.converters.samples.same_feeding import are_same, with_sizes
 from edgeq.errors import DataError, UsageError
 from edgeq.files import storage
+from edgeq.files.kinds import KINDS
 from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer, lstm
 from edgeq.values import ConvertOptions, FileRef, Issue, Preprocessing, TensorSpec
+from edgeq.wording import repeat_option
 
 # Samples that fill less than this part of an input's range were not prepared like those that
 # it was calibrated with.
@@ -42,20 +44,20 @@ _NARROW = 8
 _JUDGED_SAMPLES = 16  # a single dark picture is not enough to know
 
 
-def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path, int]:
+def open_pair(baseline: Any, candidate: Path, folder: Path) -> tuple[Path, Path, int]:
     """Return both as `.tflite`, the baseline lowered like the candidate, and the batch size.
 
     Raises:
         UsageError: the candidate is not a `.tflite`.
     """
-    if (kind := identify(candidate)) != "tflite":
+    if (key := identify(candidate)) != "tflite":
         raise UsageError(
-            f"The candidate {candidate} is a {KINDS[kind]}, not a .tflite.",
-            hint="Convert it first, or swap the arguments: the FP32 model is the first one.",
+            f"The candidate {candidate} is {KINDS[key].what}, not a .tflite.",
+            hint=f"{KINDS[key].hint(str(candidate))}; or swap both: FP32 is the first.",
         )
     batch = batch_size(read_interface(candidate).inputs)
     options = ConvertOptions(batch=batch)
-    if (source := identify(baseline)) in FRAMEWORKS:
+    if (source := kind_of(baseline)) in FRAMEWORKS:
         options = read_source_inputs(candidate, replace(options, layout=read_layout(candidate)))
     elif source != "tflite":
         is_fused = lstm.count(flatbuffer.read(candidate)) > 0
@@ -68,10 +70,10 @@ def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path
     return lowered, candidate, batch
 
 
-def refer_baseline(lowered: Path, baseline: Path) -> FileRef:
+def refer_baseline(lowered: Path, baseline: Any) -> FileRef:
     """Refer to the float `.tflite` by the name of the model it was lowered from."""
     note = "" if lowered == baseline else " (lowered to .tflite)"
-    return storage.refer(lowered, f"{baseline}{note}")
+    return storage.refer(lowered, f"{shown(baseline)}{note}")
 
 
 def find_differences(
@@ -136,7 +138,7 @@ def _show(declared: Sequence[Preprocessing]) -> str:
 
 
 def _options(declared: Sequence[Preprocessing]) -> str:
-    return " ".join(f"--preprocess {format_preprocessing(entry)}" for entry in declared)
+    return repeat_option("--preprocess", map(format_preprocessing, declared))
 
 
 def _pair_ranges(

@@ -7,6 +7,7 @@ whether a single operator differs by more than rounding.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -114,7 +115,7 @@ def meaning(row: ParityRow, model: str) -> str | None:
             "of the two kernels is wrong, or computes it in another way."
         )
     device = "DEVICE" if row.device == "local" else row.device
-    command = f"edgeq eval {model} --data DATA --device {device}"
+    command = shlex.join(["edgeq", "eval", model, "--data", "DATA", "--device", device])
     return f"{what} Where these kernels will run, measure the accuracy there: {command}"
 
 

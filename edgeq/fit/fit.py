@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeq.converters.proof.certificate import certify
-from edgeq.errors import PackageError, UsageError
+from edgeq.errors import RefusedModelError, UsageError
 from edgeq.files import storage
 from edgeq.fit import edge_tpu, peaks, vela
 from edgeq.fit.boards import choose, known_boards, own_boards, sized_board
@@ -49,9 +49,10 @@ def fit_model(
     Raises:
         SourceError: the file is damaged, or Vela refuses it.
         MissingExtraError: tflite-micro or Vela is not installed.
-        UsageError: an unknown board, or one of two sizes.
+        PackageError: tflite-micro takes too long, or is broken.
+        UsageError: an unknown board, one of two sizes, or a model that is an object.
     """
-    file = read_model(Path(model))
+    file = read_model(model)
     chosen = _choose(boards, flash_bytes, ram_bytes, project, not (ethos_u or coral))
     reports = certify(file).operators
     operators = list_operators(reports)
@@ -105,5 +106,5 @@ def _find_needs(
         return None, f"tflite-micro has no right kernel for {', '.join(missing)}"
     try:
         return measure_needs(file, operators), None
-    except PackageError as error:
+    except RefusedModelError as error:
         return None, error.message.rstrip(".")

@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeq.children.child import Child
+from edgeq.children.child import Child, time_limit_s
 from edgeq.children.other_python import OtherPython, find_python
-from edgeq.errors import MissingExtraError, SourceError, UsageError
+from edgeq.errors import MissingExtraError, SourceError, unknown_name
 from edgeq.files import scratch
 from edgeq.tflite.model_file import ModelFile
 from edgeq.values import EthosFit
@@ -24,7 +24,6 @@ ACCELERATORS = (
     *(f"ethos-u65-{macs}" for macs in (256, 512)),
     *(f"ethos-u85-{macs}" for macs in (128, 256, 512, 1024, 2048)),
 )
-TIME_LIMIT_S = 600.0
 
 _LOG_BYTES, _LOG_TAIL_CHARACTERS = 1 << 22, 8192
 _MOST_CSV_BYTES = 1 << 26
@@ -58,14 +57,11 @@ def find() -> OtherPython:
     return find_python("ethosu", PACKAGE, VARIABLE, absent, "vela")
 
 
-def compile_model(
-    model: ModelFile, target: EthosTarget, *, time_limit_s: float = TIME_LIMIT_S
-) -> EthosFit:
+def compile_model(model: ModelFile, target: EthosTarget) -> EthosFit:
     """Compile a model for an accelerator, and read what Vela states about it.
 
     Args:
         model: the `.tflite`.
-        time_limit_s: for the whole run.
 
     Raises:
         MissingExtraError: Vela is not installed, or in a release that writes other files.
@@ -73,13 +69,11 @@ def compile_model(
         UsageError: an unknown accelerator.
     """
     if target.accelerator not in ACCELERATORS:
-        raise UsageError(
-            f"--ethos-u {target.accelerator!r} is unknown.", hint=f"Use {', '.join(ACCELERATORS)}."
-        )
+        raise unknown_name("accelerator", target.accelerator, ACCELERATORS)
     runtime = find()
     with scratch.folder() as folder:
         (folder / "model.tflite").write_bytes(model.content)
-        log = _run(runtime, folder, target, str(model.path), time_limit_s)
+        log = _run(runtime, folder, target, str(model.path))
         try:
             return _read(folder / "out", runtime, target, log)
         except (KeyError, ValueError) as error:
@@ -91,7 +85,7 @@ def compile_model(
 
 
 def _read(folder: Path, runtime: OtherPython, target: EthosTarget, log: str) -> EthosFit:
-    """What Vela has written into a folder.
+    """Read what Vela has written into a folder.
 
     Raises:
         KeyError, ValueError: other files or columns.
@@ -125,9 +119,8 @@ def _rows(folder: Path, pattern: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file, restval=""))
 
 
-def _run(
-    runtime: OtherPython, folder: Path, target: EthosTarget, shown_as: str, time_limit_s: float
-) -> str:
+def _run(runtime: OtherPython, folder: Path, target: EthosTarget, shown_as: str) -> str:
+    limit_s = time_limit_s()
     config = target.config
     if config is not None and Path(config).is_file():
         config = str(Path(config).absolute())  # Vela runs in `folder`
@@ -145,12 +138,14 @@ def _run(
         folders=[folder],
         python=runtime.python,
         cwd=folder,
-        deadline_s=time_limit_s,
+        deadline_s=limit_s,
     ) as child:  # fmt: skip
         status = child.wait()
         log = child.log(_LOG_BYTES)
         if child.is_late:
-            raise SourceError(f"Vela did not finish {shown_as} in {time_limit_s:g} s.")
+            raise SourceError(
+                f"Vela did not finish {shown_as} in {limit_s:g} s.", hint=child.hint(None)
+            )
         if status == 0 and _COUNTS.search(log):
             return log
         lines = [line.strip() for line in log.splitlines() if line.strip()]

@@ -12,7 +12,7 @@ from edgeq.accuracy.inference import read_interface
 from edgeq.conversion.convert import float_tflite
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.lowering import lower
-from edgeq.converters.lowering.model_kinds import KINDS, identify
+from edgeq.converters.lowering.model_kinds import identify
 from edgeq.converters.samples.input_shapes import show_shape
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.converters.samples.references import is_function_reference
@@ -21,6 +21,8 @@ from edgeq.device_runners.devices.registry import PROJECT_FILE
 from edgeq.errors import DataError, UsageError, nearest_path
 from edgeq.escaping import printable, toml_string
 from edgeq.files import scratch, storage
+from edgeq.files.kinds import KINDS
+from edgeq.files.reading import model_path
 from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.project import read_project
 from edgeq.values import ConvertOptions, TensorSpec
@@ -69,7 +71,8 @@ def init(
         UsageError: the file exists, or `preprocess` is wrong.
         EdgeqError: the model or the data cannot be read.
     """
-    source, target = Path(model), Path(output)
+    source = model_path(model, 'Save it first: model.save("model.keras")')
+    target = Path(output)
     require_new(target, source, force)
     chosen = options or ConvertOptions()
     outline = look_at(source, preprocess, chosen)
@@ -116,7 +119,7 @@ def look_at(model: Path, preprocess: Sequence[str], options: ConvertOptions) -> 
         carried = read_preprocessing(path)
     parse_preprocessing(preprocess, interface.inputs)
     return Outline(
-        KINDS[kind],
+        KINDS[kind].what,
         interface.inputs,
         interface.outputs,
         tuple(preprocess) or carried,

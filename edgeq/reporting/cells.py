@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeq import timing
 from edgeq.accuracy.verdict import SMALL_DROP_POINTS
-from edgeq.reporting.values import Cell, Column
+from edgeq.reporting.values import Cell, Column, Share
 from edgeq.values import Interval, Ratio
 from edgeq.wording import direction, first_name, show_bytes, show_db, show_ms, show_sizes
 
@@ -42,6 +42,11 @@ def count(value: float | None) -> Cell:
     return number(value, "{}")
 
 
+def percent(share: float | None, digits: int = 1, figure: Share | None = None) -> Cell:
+    """A share from 0 to 1."""
+    return Cell("-") if share is None else Cell(f"{100 * share:.{digits}f} %", share, "", figure)
+
+
 def db(value: float | None) -> Cell:
     """An SQNR, for a column whose title has the unit."""
     return Cell("-") if value is None else Cell(show_db(value).removesuffix(" dB"), value)
@@ -50,6 +55,11 @@ def db(value: float | None) -> Cell:
 def ms(value: float | None) -> Cell:
     """A latency."""
     return Cell(show_ms(value), value)
+
+
+def bare_ms(value: float | None) -> Cell:
+    """A latency, for a column whose title has the unit."""
+    return Cell(show_ms(value).removesuffix(" ms"), value)
 
 
 def size(value: int | None) -> Cell:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from edgeq.accuracy.verdict import judge_comparison
-from edgeq.gating.feeding import inherited_doubts
 from edgeq.reporting.gathered import Gathered
 from edgeq.reporting.values import Verdict
 from edgeq.values import JUDGEMENTS
@@ -92,9 +91,7 @@ def _compared(gathered: Gathered) -> Verdict:
         doubts = [
             ("check", f"{issue.message.rstrip('.')} [{issue.code}]")
             for part in comparisons
-            for issue in inherited_doubts(
-                part.value.data, part.value.preprocessing, gathered.made()
-            )
+            for issue in gathered.inherited(part)
         ]
         return _lowered(verdict, [*dict.fromkeys(doubts)])
     for item in gathered.judged():

@@ -11,6 +11,7 @@ import pytest
 
 from edgeq import models
 from edgeq.cli import WORDS, cli
+from edgeq.cli.words import Choice
 from tests.commands import run_edgeq as edgeq
 
 KERAS = models.path("fmnist_mobilenet.keras")
@@ -25,6 +26,89 @@ def test_an_unknown_command_is_answered_with_a_known_one(typed: str, meant: str)
     done = edgeq(typed, "model.keras")
     assert done.returncode == 2
     assert done.stderr.endswith(f"Error: No such command {typed!r}. Did you mean {meant!r}?\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (("package", KERAS, "--target", "andriod"), "android"),
+        (("package", KERAS, "--target", "Swift"), "ios"),
+        (("convert", KERAS, "--scheme", "int-8"), "int8"),
+        (("convert", KERAS, "--scheme", "float16"), "fp16"),
+        (("convert", KERAS, "--effort", "blanced"), "balanced"),
+        (("convert", KERAS, "--calibrator", "edgq"), "edgeq"),
+        (("convert", KERAS, "--layout", "nchw"), "source"),
+        (("bench", KERAS, "--runtime", "litert"), "ai-edge-litert"),
+        (("run", "--from", "compar"), "compare"),
+    ],
+)
+def test_an_unknown_value_is_answered_with_a_known_one(
+    typed: tuple[object, ...], meant: str
+) -> None:
+    done = edgeq(*typed)
+    assert done.returncode == 2
+    assert f": {typed[-1]!r} is not one of " in done.stderr
+    assert done.stderr.endswith(f". Did you mean {meant!r}?\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (("--statistic", "min-max"), "minmax"),
+        (("--statistic", "percntile:99"), "percentile:99.99"),
+        (("--corrections", "bais"), "bias"),
+        (("--granularity", "chanel"), "channel"),
+        (("--decode", "boxs=cxcywh"), "boxes"),
+        (("--decode", "boxes=cxcwyh"), "cxcywh"),
+        (("--metric", "acuracy"), "accuracy"),
+        (("--preprocess", "mobilnet_v2"), "mobilenet_v2"),
+    ],
+)
+def test_an_unknown_part_of_a_value_is_answered_with_a_known_one(
+    typed: tuple[str, str], meant: str, tmp_path: Path
+) -> None:
+    done = edgeq("convert", KERAS, "--data", TEST, "-o", tmp_path / "m.tflite", *typed)
+    assert done.returncode == 2
+    assert f"hint:  Did you mean {meant!r}?" in done.stderr
+
+
+def test_every_option_with_fixed_values_suggests_one() -> None:
+    for context in commands(cli, click.Context(cli, info_name="edgeq")):
+        for option in context.command.params:
+            if isinstance(option.type, click.Choice):
+                assert isinstance(option.type, Choice), f"{context.command_path} {option.opts}"
+
+
+@pytest.mark.parametrize(
+    ("typed", "same"),
+    [
+        (("help",), ("--help",)),
+        (("-help",), ("--help",)),
+        (("help", "fit"), ("fit", "--help")),
+        (("fit", "help"), ("fit", "--help")),
+        (("fit", "-help"), ("fit", "--help")),
+        (("history", "help"), ("history", "--help")),
+        (("help", "history", "list"), ("history", "list", "--help")),
+        (("history", "list", "help"), ("history", "list", "--help")),
+        (("version",), ("--version",)),
+        (("-V",), ("--version",)),
+    ],
+)
+def test_ways_to_ask_for_help(typed: tuple[str, ...], same: tuple[str, ...]) -> None:
+    done, wanted = edgeq(*typed), edgeq(*same)
+    assert (done.returncode, done.stdout, done.stderr) == (0, wanted.stdout, "")
+
+
+def test_a_file_named_help_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "help").write_text("{")
+    assert "help is not an edgeq record" in edgeq("show", "help", cwd=tmp_path).stderr
+
+
+def test_a_command_with_dashes_is_answered_with_the_command() -> None:
+    assert edgeq("--convert", "m.keras").stderr.endswith(
+        "Error: No such option '--convert'. Did you mean 'edgeq convert'?\n"
+    )
+    assert "Did you mean '--version'?" in edgeq("--verison").stderr
 
 
 def test_a_word_that_is_near_to_none_is_only_refused() -> None:
@@ -46,12 +130,36 @@ def test_the_file_of_a_project_is_not_a_record(tmp_path: Path) -> None:
 def test_a_model_is_not_a_record(float_file: Path) -> None:
     done = edgeq("show", float_file)
     assert done.returncode == 4
-    assert done.stderr.startswith(f"error: {float_file} is not an edgeq record: it is a model.\n")
+    assert done.stderr.startswith(
+        f"error: {float_file} is not an edgeq record: it is a TensorFlow Lite model.\n"
+    )
     assert f"beside it; edgeq inspect {float_file} lists it.\n" in done.stderr
 
 
-def test_a_model_of_keras_is_not_yet_a_tflite() -> None:
-    assert f"hint:  Convert it first: edgeq convert {KERAS} " in edgeq("inspect", KERAS).stderr
+# Every command that reads a .tflite or a file about one, and what it needs besides.
+READERS = {
+    "inspect": (), "fit": (), "bench": (), "profile": (), "package": ("--target", "c"),
+    "parity": ("--data", TEST), "verify": (), "gate": (), "show": (), "doctor": (),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", READERS)
+def test_every_command_says_what_another_file_is_and_what_to_type(
+    command: str, tmp_path: Path
+) -> None:
+    policy = tmp_path / "edgeq.toml"
+    policy.write_text("[policy]\nmax_drop_points = 1\n")
+    arguments = ("local", "--model", KERAS) if command == "doctor" else (KERAS, *READERS[command])
+    done = edgeq(command, *arguments, cwd=tmp_path)
+    assert done.returncode in (1, 3, 4)
+    assert ": it is a Keras model.\n" in done.stderr
+    assert f"hint:  Convert it: edgeq convert {KERAS} --data samples.npz " in done.stderr
+
+
+def test_a_file_as_a_command_is_answered_with_the_command_for_it() -> None:
+    done = edgeq(KERAS)
+    assert done.returncode == 2
+    assert f"It is a Keras model. Convert it: edgeq convert {KERAS} " in done.stderr
 
 
 @pytest.mark.parametrize("command", [("convert",), ("tune", "--max-drop", "1")])

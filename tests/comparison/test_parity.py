@@ -192,17 +192,17 @@ def test_what_the_outputs_mean_is_said() -> None:
     pi = ParityRow("pi@pi", "xnnpack", "wrong", first=OperatorDifference("c", "CONV_2D", 9.0))
     unknown, exact = replace(pi, first=None), replace(pi, verdict="exact", first=None)
     rows = (apart, pi, unknown, exact)
-    result = Parity(FileRef("m.tflite", "0", 1), 1, rows, ((0,), (0,), (0,), ()))
+    result = Parity(FileRef("my m.tflite", "0", 1), 1, rows, ((0,), (0,), (0,), ()))
     shown = " ".join(show_parity(result).split())
     assert (
         "this grows to 13 at the outputs. These kernels are not wrong, but figures measured with "
         "XNNPACK are not exactly theirs. Where these kernels will run, measure the accuracy there: "
-        "edgeq eval m.tflite --data DATA --device DEVICE"
+        "edgeq eval 'my m.tflite' --data DATA --device DEVICE"
     ) in shown
     assert (
         "CONV_2D alone, given the same inputs, is off by more than rounding: one of the two "
         "kernels is wrong, or computes it in another way. Where these kernels will run, measure "
-        "the accuracy there: edgeq eval m.tflite --data DATA --device pi@pi"
+        "the accuracy there: edgeq eval 'my m.tflite' --data DATA --device pi@pi"
     ) in shown
     assert shown.count("No single operator shows where the difference comes from.") == 1
     assert shown.count("edgeq eval") == 3

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from edgeq.children.child import TIME_LIMIT
 from edgeq.children.other_python import OtherPython
 from edgeq.cli import cli
 from edgeq.converters.proof.certificate import certify
@@ -86,6 +87,15 @@ def test_vela_refuses_in_its_own_words(vela_python: OtherPython, shared: Path) -
     )
     with pytest.raises(SourceError, match=r"Vela .* does not compile .*kws_ref_model.*Nonsense"):
         vela.compile_model(file, nonsense)
+
+
+def test_a_compilation_that_takes_too_long(
+    vela_python: OtherPython, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TIME_LIMIT, "0.1")
+    with pytest.raises(SourceError, match=r"^Vela did not finish m in 0\.1 s\.") as caught:
+        vela.compile_model(parse_model(add_one(), "m"), SMALL)
+    assert caught.value.hint == "Set EDGEQ_TIME_LIMIT_S to allow more."
 
 
 def test_a_configuration_of_the_user_is_found_from_the_current_folder(

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from edgeq.children.child import TIME_LIMIT
 from edgeq.children.other_python import OtherPython
 from edgeq.cli import cli
 from edgeq.converters.proof.certificate import certify
 from edgeq.errors import PackageError, UsageError
-from edgeq.fit import boards, judging, kernel_code, needs, peaks, tflite_micro
+from edgeq.fit import boards, judging, kernel_code, needs, peaks
 from edgeq.fit.fit import fit_model
 from edgeq.fit.operators import METHODS, list_operators, require_supported
 from edgeq.gating.gate import gate
@@ -29,6 +30,7 @@ from tests.tiny_models import Operator as Op
 from tests.tiny_models import (
     add_one,
     double_int8,
+    endless,
     graph,
     model,
     mystery,
@@ -356,7 +358,7 @@ def test_the_command(tflite_micro: OtherPython, vww: Path, tmp_path: Path) -> No
         (("--board", "pico"), "Did you mean 'raspberry-pi-pico'?"),
         (("--board", "ESP32"), "Did you mean 'esp32-devkitm-1'?"),
         (("--system-config", "x"), "--vela-config, --system-config and --memory-mode are for Vela"),
-        (("--ethos-u", "ethos-u99"), "--ethos-u 'ethos-u99' is unknown."),
+        (("--ethos-u", "ethos-u99"), "Unknown accelerator 'ethos-u99'; use one of ethos-u55-32,"),
     ],
 )
 def test_wrong_options(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -365,14 +367,22 @@ def test_wrong_options(tmp_path: Path, arguments: tuple[str, ...], message: str)
     assert isinstance(done.exception, UsageError) and message in str(done.exception)
 
 
-def test_what_the_runtime_says_is_the_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*arguments: Any, **named: Any) -> Any:
-        raise PackageError("tflite-micro 1 does not run m.tflite: Hybrid models.")
-
-    monkeypatch.setattr(tflite_micro, "run", refuse)
-    (tmp_path / "m.tflite").write_bytes(add_one())
-    fit = fit_model(tmp_path / "m.tflite", boards=["teensy-41"])
-    assert fit.refusal == "tflite-micro 1 does not run m.tflite: Hybrid models"
+def test_what_the_runtime_says_is_the_reason(tflite_micro: OtherPython, shared: Path) -> None:
+    path = shared / "mobilenet_v1_025" / "mobilenet_v1_0.25_224_quant.tflite"
+    fit = fit_model(path, boards=["teensy-41"])
+    assert fit.refusal is not None
+    assert fit.refusal.startswith(f"tflite-micro {tflite_micro.version} does not run {path}: ")
+    assert fit.refusal.endswith("Hybrid models are not supported on TFLite Micro")
+    assert fit.boards[0].verdict == "no"
     assert fit.boards[0].reasons == (fit.refusal,)
+
+
+def test_a_run_that_takes_too_long_says_nothing_about_the_board(
+    tflite_micro: OtherPython, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m.tflite").write_bytes(endless())
+    monkeypatch.setenv(TIME_LIMIT, "1")
+    done = run(tmp_path / "m.tflite", "--board", "teensy-41")
+    assert isinstance(done.exception, PackageError)
+    assert done.exception.message == f"tflite-micro did not finish {tmp_path / 'm.tflite'} in 1 s."
+    assert done.exception.hint == "Set EDGEQ_TIME_LIMIT_S to allow more."

@@ -20,6 +20,7 @@ from edgeq.cli.options import (
     task_options,
 )
 from edgeq.cli.printing import say
+from edgeq.cli.words import Choice
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.resolve_scheme import GRANULARITIES
 from edgeq.values import (
@@ -77,12 +78,12 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @click.option("--test-data", metavar="DATA", help="Labelled samples to measure quality on.")
 @task_options
 @click.option(
-    "--scheme", type=click.Choice(list(SCHEMES), case_sensitive=False), default="int8",
+    "--scheme", type=Choice(list(SCHEMES), case_sensitive=False), default="int8",
     show_default=True,
     help="; ".join(f"{scheme.name}: {scheme.summary}" for scheme in SCHEMES.values()) + ".",
 )  # fmt: skip
 @click.option(
-    "--io", type=click.Choice(IO_DTYPES),
+    "--io", type=Choice(IO_DTYPES),
     help="Number type of the file's inputs and outputs; by default the scheme's own.",
 )  # fmt: skip
 @click.option(
@@ -102,7 +103,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 )  # fmt: skip
 @data_options
 @click.option(
-    "--calibrator", type=click.Choice(CALIBRATORS), default="edgeq", show_default=True,
+    "--calibrator", type=Choice(CALIBRATORS), default="edgeq", show_default=True,
     help="What measures the ranges: edgeq, or TensorFlow's TFLiteConverter.",
 )  # fmt: skip
 @click.option(
@@ -117,7 +118,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     "it does: none, auto, or some of " + ",".join(CORRECTIONS) + ".",
 )  # fmt: skip
 @click.option(
-    "--effort", type=click.Choice(EFFORTS), default="balanced", show_default=True,
+    "--effort", type=Choice(EFFORTS), default="balanced", show_default=True,
     help="How long to look for a good file. fast: one try. balanced: several statistics and "
     "corrections. best: more of them.",
 )  # fmt: skip
@@ -132,7 +133,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     help="Give operators INT16 activations; selectors as for --keep-float.",
 )  # fmt: skip
 @click.option(
-    "--weights", type=click.Choice(WEIGHTS), default="int8", show_default=True,
+    "--weights", type=Choice(WEIGHTS), default="int8", show_default=True,
     help="With --scheme int8: int4 stores the weights of all convolutions and fully connected "
     "layers in INT4. Such convolutions are slower on CPUs.",
 )  # fmt: skip
@@ -141,7 +142,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     help="Store the weights of some layers in INT4; selectors as for --keep-float.",
 )  # fmt: skip
 @click.option(
-    "--lstm", type=click.Choice(LSTM_FORMS), default="auto", show_default=True,
+    "--lstm", type=Choice(LSTM_FORMS), default="auto", show_default=True,
     help="Form of the LSTM layers of Keras and PyTorch with INT8: fused: one operator each, with "
     "INT16 cell state. unrolled: the operators of every step. auto: measure both, keep the better.",
 )  # fmt: skip

@@ -10,6 +10,7 @@ import click
 from edgeq.cli.options import emit, output_options, progress_display
 from edgeq.cli.printing import say
 from edgeq.cli.trust import trust_devices, trust_option, trusting
+from edgeq.cli.words import Choice, Group
 from edgeq.device_runners.devices.addresses import resolve_address
 from edgeq.device_runners.devices.environment import RUNTIMES
 from edgeq.device_runners.devices.kinds import FORMS
@@ -18,7 +19,7 @@ from edgeq.devices import inventory
 from edgeq.render.devices import show_checks, show_devices
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Name boards, ask whether they answer, and set them up."""
 
@@ -72,7 +73,7 @@ def remove(name: str) -> None:
 
 @command.command("setup")
 @click.argument("name", metavar="DEVICE", callback=trusting)
-@click.option("--runtime", type=click.Choice(list(RUNTIMES)), help="By default the newest.")
+@click.option("--runtime", type=Choice(list(RUNTIMES)), help="By default the newest.")
 @click.option(
     "--benchmark-model", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="PATH", help="TensorFlow's program, for a phone without Python.",

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from edgeq.cli.printing import hand_over, say, show, show_json
+from edgeq.cli.words import Group
 from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.history import Filter, History, find_place
@@ -63,7 +64,7 @@ def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Keep records, compare them, and see figures over time."""
 
@@ -124,6 +125,8 @@ def parse_since(text: str) -> str:
 @_with(*database_options, json_option)
 def add(paths: tuple[Path, ...], **given: Any) -> None:
     """Keep records: those that convert and tune write beside a model, and -o elsewhere.
+
+    A .tflite means the record beside it.
 
     A record that the history has is not added again, but gets the tags and the commit. A file that
     is not a record is refused, the others are kept, and the status is 4.

@@ -10,6 +10,7 @@ import click
 
 from edgeq.cli.options import progress_display
 from edgeq.cli.printing import show
+from edgeq.cli.words import Choice
 from edgeq.errors import UsageError
 from edgeq.files.storage import refuse_overwriting
 from edgeq.packaging.contract.labels import read_labels
@@ -18,9 +19,7 @@ from edgeq.packaging.targets import NAMES
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--target", type=click.Choice(NAMES), required=True, help="The platform of the package."
-)
+@click.option("--target", type=Choice(NAMES), required=True, help="The platform of the package.")
 @click.option(
     "--form", metavar="FORM",
     help="Layout of --target c: cmake, arduino, esp-idf, zephyr or platformio.  [default: cmake]",

@@ -23,6 +23,7 @@ from edgeq.cli.options import (
 )
 from edgeq.cli.printing import say
 from edgeq.cli.trust import trust_option, trusting
+from edgeq.cli.words import Choice
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.values import OBJECTIVES, ConvertOptions, TuneOptions
 from edgeq.values.schemes import SCHEMES
@@ -68,11 +69,11 @@ def _keep_going(output: Path) -> Iterator[None]:
     help="The budget: lowest SQNR of the outputs' worst part; with or without --max-drop.",
 )  # fmt: skip
 @click.option(
-    "--objective", type=click.Choice(OBJECTIVES), default="latency", show_default=True,
+    "--objective", type=Choice(OBJECTIVES), default="latency", show_default=True,
     help="The figure to minimise inside the budget.",
 )  # fmt: skip
 @click.option(
-    "--io", type=click.Choice(SCHEMES["int8"].io),
+    "--io", type=Choice(SCHEMES["int8"].io),
     help="Dtype of inputs and outputs.  [default: int8]",
 )  # fmt: skip
 @click.option(

@@ -19,6 +19,7 @@ from edgeq.records.parts import split
 from edgeq.records.reading import Record
 from edgeq.tflite.model_file import ModelFile
 from edgeq.values import Preprocessing
+from edgeq.wording import repeat_option
 
 
 def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record]) -> list[str]:
@@ -41,8 +42,7 @@ def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record
             "calibrated with and carries.",
             hint="Leave --preprocess out, or convert again with the other one."
             if wanted == own
-            else "Write "
-            + " ".join(f"--preprocess {format_preprocessing(item)}" for item in wanted),
+            else f"Write {repeat_option('--preprocess', map(format_preprocessing, wanted))}",
         )
     notes = [
         f"input {item.spec.name!r} takes the features of "

@@ -8,6 +8,7 @@ from edgeq.converters.samples.same_feeding import are_same, with_sizes
 from edgeq.values import TensorSpec
 
 IMAGE = TensorSpec("image", (1, 640, 640, 3), "float32")
+ANY_SIZE = TensorSpec("image [1]", (1, -1, -1, 3), "float32")
 
 
 def read(text):
@@ -33,6 +34,19 @@ def read(text):
 def test_declarations_feed_the_same_numbers_or_not(one, other, expected):
     assert are_same(read(one), read(other), [IMAGE]) is expected
     assert are_same(read(other), read(one), [IMAGE]) is expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("resize=224x224", "resize=256x256"),
+        ("letterbox=224x224", "letterbox=224x256"),
+    ],
+)
+def test_a_model_of_any_size_is_fed_otherwise_in_another_size(one, other):
+    declared = [parse_preprocessing([text], [ANY_SIZE]) for text in (one, other)]
+    assert not are_same(*declared, [ANY_SIZE])
+    assert are_same(declared[0], (), [ANY_SIZE])
 
 
 @pytest.mark.parametrize(
@@ -63,3 +77,12 @@ def test_what_to_type_keeps_the_way_in_which_the_file_resizes(carried, fed, expe
 def test_compare_says_what_to_type(carried, fed, way):
     found = _fed_otherwise(read(fed), read(carried), [IMAGE])
     assert found.message == f"The candidate declares '{carried}' and was fed '{fed}'; {way}."
+
+
+def test_what_to_type_is_quoted_for_a_shell():
+    fed, carried = (
+        parse_preprocessing([f"image [1]:{text}"], [ANY_SIZE])
+        for text in ("scale=1/255", "scale=1")
+    )
+    found = _fed_otherwise(fed, carried, [ANY_SIZE])
+    assert found.message.endswith("convert again with --preprocess 'image [1]:scale=1/255'.")

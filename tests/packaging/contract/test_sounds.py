@@ -9,11 +9,12 @@ from edgeq.converters.samples.preprocessing import format_preprocessing
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import UsageError
 from edgeq.models import words
-from edgeq.packaging.contract.contract import make_contract, read_tflite
+from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.values import Contract
 from edgeq.packaging.evidence.fed_alike import check_feeding
 from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.vectors import find_faults
+from edgeq.tflite.model_file import read_model
 from tests.tiny_models import passing
 
 WORDS = (
@@ -44,7 +45,7 @@ def test_code_takes_features_and_numbers_follow(model: Path) -> None:
 
 
 def test_the_warning_names_the_features(model: Path) -> None:
-    assert check_feeding(read_tflite(model), declare(model, WORDS), ()) == [
+    assert check_feeding(read_model(model), declare(model, WORDS), ()) == [
         f"input 'x' takes the features of {WORDS}: the app computes them from the sound, the "
         "package's code does not"
     ]
@@ -54,7 +55,7 @@ def test_golden_vectors_hold_the_features_of_sounds(model: Path) -> None:
     clips = np.random.default_rng(0).uniform(-1, 1, (6, 22050)).astype(np.float32)
     contract = declare(model, f"{WORDS},mean=2,std=4")
     golden = make_golden(
-        read_tflite(model), contract, {"x": clips}, resolve_device("local"), count=2
+        read_model(model), contract, {"x": clips}, resolve_device("local"), count=2
     )
     features = words.log_mel(clips)
     for vector in golden.vectors:
@@ -69,7 +70,7 @@ def test_other_features_than_measured_are_refused(model: Path) -> None:
     from edgeq.conversion.file_metadata import Carried, finish_file
 
     model.write_bytes(finish_file(model.read_bytes(), Carried(preprocessing=(WORDS,))))
-    file = read_tflite(model)
+    file = read_model(model)
     assert len(check_feeding(file, make_contract(model), ())) == 1
     other = WORDS.replace("low=80", "low=90")
     with pytest.raises(UsageError, match="contradicts"):
