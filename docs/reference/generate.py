@@ -59,8 +59,17 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
     """The words of `--help`, and the same for each subcommand."""
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     help_text = inspect.cleandoc(command.help or "")
+    examples = (command.epilog or "").removeprefix("\b\nExample:\n")
     yield from ("", f"## {context.command_path}", "", _escaped(help_text), "")
-    yield from ("```text", usage, "```", "", "| option | meaning |", "|---|---|")
+    yield from (
+        "```text",
+        usage,
+        *inspect.cleandoc(examples).splitlines(),
+        "```",
+        "",
+        "| option | meaning |",
+        "|---|---|",
+    )
     for parameter in command.get_params(context):
         # Arguments have a record without words: they are explained above.
         names, meaning = parameter.get_help_record(context) or ("", "")
