@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from edgeq import models
 from edgeq.cli import WORDS, cli
 from edgeq.cli.words import Choice
+from tests.commands import read_only
 from tests.commands import run_edgeq as edgeq
 
 KERAS = models.path("fmnist_mobilenet.keras")
@@ -263,6 +265,18 @@ def test_every_option_has_a_help_text() -> None:
             if isinstance(option, click.Option) and not option.hidden:
                 assert option.help, f"{context.command_path} {option.opts}"
         assert context.command.help
+
+
+def test_every_command_has_an_example_with_options_that_it_has() -> None:
+    for context in commands(cli, click.Context(cli, info_name="edgeq")):
+        path = context.command_path
+        if context.command is cli or path.startswith(("edgeq history ", "edgeq devices ")):
+            continue  # these two groups have examples of their commands
+        *_, examples = context.command.get_help(context).partition("\n  Example:\n")
+        assert examples, path
+        for line in map(str.strip, examples.splitlines()):
+            assert f"{line} ".startswith(f"{path} ")
+            read_only(shlex.split(line))
 
 
 def test_words_of_the_help_texts_are_explained() -> None:

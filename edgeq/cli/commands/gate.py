@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgeq.cli.options import emit, guard_output, output_options, record_option
+from edgeq.cli.words import example
 from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.gating.gate import gate
@@ -18,7 +19,7 @@ _STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command()
+@click.command(epilog=example("edgeq gate model.tflite.json compare.json --policy edgeq.toml"))
 @click.argument(
     "paths", metavar="RECORD...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )

@@ -9,13 +9,13 @@ import click
 
 from edgeq.cli.options import guard_output
 from edgeq.cli.printing import hand_over, say
-from edgeq.cli.words import Choice
+from edgeq.cli.words import Choice, example
 from edgeq.errors import UsageError
 
 FORMATS = ("html", "md", "json")
 
 
-@click.command()
+@click.command(epilog=example("edgeq report model.tflite.json compare.json -o report.html"))
 @click.argument(
     "paths", metavar="RECORD...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
