@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgeq import cli
+from edgeq.files import storage
 
 # Names of records beside model.tflite, as `edgeq run` writes them; `gate` finds model.tflite.json.
 _MEASURED = re.compile(r"(.+)\.(?:compare|bench|eval).*\.json")
@@ -48,7 +49,7 @@ def _committed_models() -> list[Path]:
         ["git", "ls-files", "-z", "--", "*.tflite"], check=True, capture_output=True
     )
     paths = [Path(os.fsdecode(name)) for name in done.stdout.split(b"\0") if name]
-    return [path for path in paths if path.with_name(f"{path.name}.json").exists()]
+    return [path for path in paths if storage.record_beside(path).exists()]
 
 
 def find_records(model: Path) -> Iterator[Path]:
@@ -71,7 +72,7 @@ def main(words: Sequence[str]) -> int:
         records = [*find_records(model)]
         command = ["gate", str(model), *map(str, records), "--policy", str(given.policy)]
         if given.baseline is not None:
-            beside = model.with_name(f"{model.name}.json")
+            beside = storage.record_beside(model)
             for record in (beside, *records):
                 command += ["--baseline", str(given.baseline / record.name)]
         try:

@@ -139,7 +139,7 @@ def _make(
 
     folder = make_folder()
     path = folder / f"{source.stem}.tflite" if tflite is None else Path(tflite)
-    record = path.with_name(f"{path.name}.json")
+    record = storage.record_beside(path)
     if tflite is None:
         api.convert(source, path, **settings)
     elif not record.exists():

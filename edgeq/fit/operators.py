@@ -10,6 +10,7 @@ from edgeq.tflite import kernels
 from edgeq.tflite.model_file import ModelFile
 from edgeq.tflite.operators import OPERATORS, having
 from edgeq.values import MicroOperator, OperatorReport
+from edgeq.wording import repeat_option
 
 _PARTS = {"2D": "2D", "ND": "Nd"}
 
@@ -118,5 +119,5 @@ def _advise(names: Sequence[str], lacks: str) -> str:
     if lacks == "kernel":
         known = [f"for {name}, {_REMEDIES[name]}" for name in names if name in _REMEDIES]
         return "; ".join(known) or "change the layers that make them"
-    keep_float = " ".join(f"--keep-float type:{name}" for name in names)
+    keep_float = repeat_option("--keep-float", [f"type:{name}" for name in names])
     return _OTHER_FORMS[lacks.split(maxsplit=1)[0].lower()].format(keep_float)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgeq.children.child import Child, time_limit_s
 from edgeq.children.other_python import OtherPython, find_python
-from edgeq.errors import MissingExtraError, SourceError, UsageError, did_you_mean
+from edgeq.errors import MissingExtraError, SourceError, unknown_name
 from edgeq.files import scratch
 from edgeq.tflite.model_file import ModelFile
 from edgeq.values import EthosFit
@@ -70,11 +70,7 @@ def compile_model(model: ModelFile, target: EthosTarget) -> EthosFit:
         UsageError: an unknown accelerator.
     """
     if target.accelerator not in ACCELERATORS:
-        raise UsageError(
-            f"--ethos-u {target.accelerator!r} is unknown.",
-            hint=f"{did_you_mean(target.accelerator, ACCELERATORS)}Use one of "
-            f"{', '.join(ACCELERATORS)}.",
-        )
+        raise unknown_name("accelerator", target.accelerator, ACCELERATORS)
     runtime = find()
     with scratch.folder() as folder:
         (folder / "model.tflite").write_bytes(model.content)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,14 @@ from edgeq.values.schemes import IO_DTYPES, SCHEMES
 
 # From a value of the file to one of Python; ValueError says what was expected, UsageError all.
 Reader = Callable[[Any], Any]
+
+
+class NotOneOfError(ValueError):
+    """Raised for a value that is not one of those that a key can have."""
+
+    def __init__(self, known: Sequence[str]):
+        super().__init__(f"one of {', '.join(known)}")
+        self.known = known
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ def _one_of(names: Iterable[str]) -> Reader:
 
     def read(value: Any) -> str:
         if value not in known:
-            raise ValueError(f"one of {', '.join(known)}")
+            raise NotOneOfError(known)
         return str(value)
 
     return read

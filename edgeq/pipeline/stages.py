@@ -24,7 +24,7 @@ from edgeq.packaging.targets import find_target
 from edgeq.pipeline.plan import Plan, PlannedDevice, PlannedPackage
 from edgeq.pipeline.steps import Source, Step, Tools
 from edgeq.progress import OnProgress
-from edgeq.records.reading import read_record
+from edgeq.records.reading import read_record, record_file
 from edgeq.render.report import write_report
 from edgeq.reporting import make_report
 from edgeq.values import ConvertOptions
@@ -92,7 +92,7 @@ def _plan_baseline(plan: Plan) -> tuple[Step, ...] | str:
 
 def model_record(plan: Plan) -> Path:
     """The record of `convert` or `tune`."""
-    return plan.output.with_name(f"{plan.output.name}.json")
+    return storage.record_beside(plan.output)
 
 
 def _plan_convert(plan: Plan) -> tuple[Step, ...]:
@@ -284,7 +284,8 @@ def _plan_gate(plan: Plan) -> tuple[Step, ...] | str:
             storage.write_record(temporary, "gate", result)
 
     reads: dict[str, Source] = {path.name: path for path in records}
-    reads |= {f"baseline {path}": path for path in plan.baseline_records}
+    baseline = {*plan.baseline_records, *map(record_file, plan.baseline_records)}
+    reads |= {f"baseline {path}": path for path in sorted(baseline)}
     reads[plan.file.name] = plan.file
     return (Step("gate", reads, {}, (target,), work, voids=verdict_files(plan)[1:]),)
 

@@ -257,3 +257,8 @@ class Fit(Shown):
     def peak(self) -> MemoryStep | None:
         """The operator at which most memory is in use, the first of equal ones."""
         return max(self.memory, key=lambda step: step.alive_bytes, default=None)
+
+    def largest(self, most: int) -> tuple[MemoryStep, ...]:
+        """The operators at which most memory is in use, at most `most`, in the order of running."""
+        chosen = sorted(self.memory, key=lambda step: -step.alive_bytes)[:most]
+        return tuple(step for step in self.memory if step in chosen)

@@ -119,5 +119,5 @@ def test_a_users_tests_of_a_model(run: Run) -> None:
     assert "FAIL: A rule is missed: this model does not ship." in done.stdout
     assert "CANNOT TELL  max_drop_points" in done.stdout
     assert "UsageError: assert_no_worse needs either rules or a policy." in done.stdout
-    assert "unknown rule 'max_drop'. Did you mean max_drop_points?" in done.stdout
+    assert "unknown rule 'max_drop'. Did you mean 'max_drop_points'?" in done.stdout
     assert "\x1b" not in done.stdout

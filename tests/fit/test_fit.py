@@ -299,9 +299,9 @@ def test_the_command(tflite_micro: OtherPython, vww: Path, tmp_path: Path) -> No
         (("--board", "pico"), "Did you mean 'raspberry-pi-pico'?"),
         (("--board", "ESP32"), "Did you mean 'esp32-devkitm-1'?"),
         (("--system-config", "x"), "--vela-config, --system-config and --memory-mode are for Vela"),
-        (("--ethos-u", "ethos-u99"), "--ethos-u 'ethos-u99' is unknown."),
+        (("--ethos-u", "ethos-u99"), "Unknown accelerator 'ethos-u99'; use one of ethos-u55-32,"),
         (("--ethos-u", "ETHOS-U65-256"), "Did you mean 'ethos-u65-256'?"),
-        (("--ethos-u", ""), "--ethos-u '' is unknown."),
+        (("--ethos-u", ""), "Unknown accelerator ''; use one of"),
         (("--coral", "--headroom-ram", "0"), "--headroom-ram are for boards, and none is"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgeq.cli.options import emit, guard_output, output_options, record_option
+from edgeq.cli.words import example
 from edgeq.errors import UsageError
 from edgeq.fit.judging import HEADROOM_FLASH_BYTES, HEADROOM_RAM_BYTES
 
@@ -25,7 +26,7 @@ def _memory(context: click.Context, option: click.Parameter, text: str | None) -
         raise UsageError(f"{option.opts[0]} must be {error}, not {text!r}.") from error
 
 
-@click.command()
+@click.command(epilog=example("edgeq fit model.tflite --board raspberry-pi-pico"))
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--board", "boards", multiple=True, metavar="NAME",

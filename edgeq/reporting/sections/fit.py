@@ -106,15 +106,13 @@ def _memory_bars(fit: Fit) -> BarPlot:
     """The operators with most memory, in the order in which they run."""
     peak = fit.peak
     assert peak is not None
-    largest = sorted(fit.memory, key=lambda step: -step.alive_bytes)[:_BARS]
     prefix = common_prefix([step.output for step in fit.memory])
     groups = tuple(
         BarGroup(
             f"{step.index}: {short(step.output, prefix)} ({step.operator})",
             (Bar(CANDIDATE, float(step.alive_bytes), f"{step.alive_bytes:,}"),),
         )
-        for step in fit.memory
-        if step in largest
+        for step in fit.largest(_BARS)
     )
     return BarPlot(
         "Memory while each operator runs",
