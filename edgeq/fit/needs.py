@@ -32,8 +32,8 @@ def measure_needs(model: ModelFile, operators: Iterable[MicroOperator]) -> Micro
     for spec in inputs:
         if not _is_numeric(spec.dtype):
             raise PackageError(
-                f"Input {spec.name!r} of {model.path} has the dtype {spec.dtype}: edgeq has no such "
-                "values to run tflite-micro with.",
+                f"Input {spec.name!r} of {model.path} has the dtype {spec.dtype}: edgeq has no "
+                "such values to run tflite-micro with.",
                 hint="Convert the model again with --io int8 or --io float32.",
             )
     sample = [_example(spec, number) for number, spec in enumerate(inputs)]

@@ -340,7 +340,7 @@ def test_an_input_without_values_in_numpy_is_an_error(tmp_path: Path, dtype: str
     content = model([graph(tensors, [0], [1], [operator(0, [0], [1])])], [(Op.RESHAPE, 1)])
     (tmp_path / "m.tflite").write_bytes(content)
     with pytest.raises(
-        PackageError, match=f"^Input 'x' of .*m.tflite has the dtype {dtype.lower()}, "
+        PackageError, match=f"^Input 'x' of .*m.tflite has the dtype {dtype.lower()}: "
     ):
         fit_model(tmp_path / "m.tflite", boards=["teensy-41"])
 
