@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from edgeq.converters.safe_reading import torch_files
 from edgeq.errors import SourceError, missing_model
@@ -28,6 +30,18 @@ _BEGINNINGS = {
 _EXPORT_HINT = (
     "Export it: torch.export.save(torch.export.export(model.eval(), example_inputs), 'model.pt2')"
 )
+
+
+def kind_of(model: Any) -> str:
+    """Return the kind of a model: "python" for an object, see `identify` for a path."""
+    return identify(Path(model)) if isinstance(model, (str, os.PathLike)) else "python"
+
+
+def shown(model: Any) -> str:
+    """Return a model's name for people: its path, or the type and name of an object."""
+    if isinstance(model, (str, os.PathLike)):
+        return Path(model).as_posix()
+    return f"<{type(model).__name__} {getattr(model, 'name', '')}>"
 
 
 def identify(path: Path) -> str:

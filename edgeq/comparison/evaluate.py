@@ -30,11 +30,11 @@ from edgeq.issues import make_issue
 from edgeq.metrics.decoding import find_decoder
 from edgeq.progress import OnProgress
 from edgeq.values import ConvertOptions, Evaluation, Issue
-from edgeq.wording import repeat_option
+from edgeq.wording import file_name, repeat_option
 
 
 def evaluate_models(
-    models: Sequence[Path],
+    models: Sequence[Any],
     data: Any,
     *,
     metrics: Sequence[str],
@@ -63,20 +63,24 @@ def evaluate_models(
             opened = open_samples(data, interface.inputs, steps)
             require_clear_names(opened.class_names, interface.outputs)
             decoding = read_decoding(path) if decode is None else decode
+            name = file_name(model_kinds.shown(model))
             scorer = Scorer(metrics, find_decoder(decoding, interface.inputs))
-            pairs = labelled_pairs(opened, samples, seed, on_progress, f"evaluate {model.name}")
+            pairs = labelled_pairs(opened, samples, seed, on_progress, f"evaluate {name}")
             for (outputs,), labels in run_pairs([(path, interface)], pairs, device, **options):
                 scorer.add(outputs, labels)
             values, facts = scorer.values(), device.facts()
+            is_path = isinstance(model, Path)
+            doubts = doubts_of_record(model, opened.ref, tuple(texts)) if is_path else ()
             item = Evaluation(
-                model=storage.refer(model),
+                # An object has no file: the digest is that of the lowered model.
+                model=storage.refer(model if is_path else path, model_kinds.shown(model)),
                 data=opened.ref,
                 sample_count=scorer.count,
                 runtime=runtimes.choose_runtime(device, options.get("runtime")),
                 metrics=values,
                 interval=values[0].interval,
                 preprocessing=tuple(texts),
-                issues=(*opened.issues, *doubts_of_record(model, opened.ref, tuple(texts))),
+                issues=(*opened.issues, *doubts),
                 device=facts.device,
                 processor=facts.processor,
                 decoding=decoding,
@@ -88,14 +92,14 @@ def evaluate_models(
     )
 
 
-def _require_framework(models: Sequence[Path], lowering: ConvertOptions) -> None:
+def _require_framework(models: Sequence[Any], lowering: ConvertOptions) -> None:
     """Refuse options that no model takes.
 
     Raises:
         UsageError: names the option.
     """
     given = changed_flags(ConvertOptions(), lowering)
-    if given and all(model_kinds.identify(model) == "tflite" for model in models):
+    if given and all(model_kinds.kind_of(model) == "tflite" for model in models):
         raise UsageError(
             f"No model takes {given}: all are .tflite files, which were converted before.",
             hint="Leave it out, or name the models that they were made from.",

@@ -22,7 +22,7 @@ from edgeq.converters.calibration.calibrate import batch_size
 from edgeq.converters.graph.dequantized import float_twin
 from edgeq.converters.graph.matching import require_same_layers
 from edgeq.converters.lowering.exported_models import FRAMEWORKS
-from edgeq.converters.lowering.model_kinds import identify
+from edgeq.converters.lowering.model_kinds import identify, kind_of, shown
 from edgeq.converters.rewrites.outputs.cutting import cut_outputs
 from edgeq.converters.samples.open_samples import Samples, choose
 from edgeq.converters.samples.preprocessing import (
@@ -44,7 +44,7 @@ _NARROW = 8
 _JUDGED_SAMPLES = 16  # a single dark picture is not enough to know
 
 
-def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path, int]:
+def open_pair(baseline: Any, candidate: Path, folder: Path) -> tuple[Path, Path, int]:
     """Return both as `.tflite`, the baseline lowered like the candidate, and the batch size.
 
     Raises:
@@ -57,7 +57,7 @@ def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path
         )
     batch = batch_size(read_interface(candidate).inputs)
     options = ConvertOptions(batch=batch)
-    if (source := identify(baseline)) in FRAMEWORKS:
+    if (source := kind_of(baseline)) in FRAMEWORKS:
         options = read_source_inputs(candidate, replace(options, layout=read_layout(candidate)))
     elif source != "tflite":
         is_fused = lstm.count(flatbuffer.read(candidate)) > 0
@@ -70,10 +70,10 @@ def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path
     return lowered, candidate, batch
 
 
-def refer_baseline(lowered: Path, baseline: Path) -> FileRef:
+def refer_baseline(lowered: Path, baseline: Any) -> FileRef:
     """Refer to the float `.tflite` by the name of the model it was lowered from."""
     note = "" if lowered == baseline else " (lowered to .tflite)"
-    return storage.refer(lowered, f"{baseline}{note}")
+    return storage.refer(lowered, f"{shown(baseline)}{note}")
 
 
 def find_differences(

@@ -123,7 +123,7 @@ def lost_outputs(quality: Quality) -> frozenset[str]:
 def open_reconverter(
     candidate: Path,
     *,
-    baseline: Path,
+    baseline: Any,
     data: Any,
     preprocess: Sequence[str],
     on_progress: OnProgress,

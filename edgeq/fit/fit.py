@@ -50,9 +50,9 @@ def fit_model(
         SourceError: the file is damaged, or Vela refuses it.
         MissingExtraError: tflite-micro or Vela is not installed.
         PackageError: tflite-micro takes too long, or is broken.
-        UsageError: an unknown board, or one of two sizes.
+        UsageError: an unknown board, one of two sizes, or a model that is an object.
     """
-    file = read_model(Path(model))
+    file = read_model(model)
     chosen = _choose(boards, flash_bytes, ram_bytes, project, not (ethos_u or coral))
     reports = certify(file).operators
     operators = list_operators(reports)
@@ -107,4 +107,4 @@ def _find_needs(
     try:
         return measure_needs(file, operators), None
     except RefusedModelError as error:
-        return None, error.message.rstrip(".")
+        return None, str(error).rstrip(".")  # with the hint: what to do

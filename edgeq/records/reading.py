@@ -138,7 +138,7 @@ def open_record(path: Path, most: int = MOST_BYTES) -> tuple[Record, bytes]:
 
 
 def record_file(path: Path) -> Path:
-    """Where a record is that the user names: beside a `.tflite`, or the path itself."""
+    """Return the record that a path names: the one beside a `.tflite`, or the path itself."""
     return storage.record_beside(path) if path.suffix.lower() == _MODEL else path
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from edgeq import models
 from edgeq.cli import options
-from edgeq.errors import DataError, UsageError
+from edgeq.errors import DataError
 from edgeq.values import FloatModel
 from tests.commands import run_edgeq as edgeq
 
@@ -265,24 +265,6 @@ def test_a_folder_needs_its_size_beside_the_preprocessing_of_the_file(
         f"The candidate declares 'scale=1/255' and was fed '{part}'; write --preprocess "
         f"{part},scale=1/255."
     ]
-
-
-def test_functions_that_take_paths_refuse_a_model_object(int8_mobilenet: Path) -> None:
-    import edgeq as package
-
-    save = (
-        'A path is needed, not an object of type object. Save it first: model.save("model.keras").'
-    )
-    for call in (
-        lambda: package.compare(object(), int8_mobilenet, TEST),
-        lambda: package.debug(object(), int8_mobilenet, TEST),
-        lambda: package.evaluate([int8_mobilenet, object()], TEST),
-    ):
-        with pytest.raises(UsageError) as caught:
-            call()
-        assert str(caught.value) == save
-    with pytest.raises(UsageError, match="Convert it first"):
-        package.bench(object())
 
 
 def test_a_scheme_may_be_typed_in_capitals(float_file: Path, tmp_path: Path) -> None:

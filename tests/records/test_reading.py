@@ -1,4 +1,4 @@
-"""Records of every kind, written by the commands themselves, read back and held to the schema."""
+"""Records of every kind, written by the commands, read back and checked against the schema."""
 
 from __future__ import annotations
 
