@@ -28,6 +28,7 @@ from edgeq.wording import repeat_option
 
 _MOST_FILE_BYTES = 200_000_000
 _DIGEST_BYTES = 32
+_OF_MACS = "__MACOSX"  # the hidden files of a Mac, in the archives that it makes
 
 
 class Decoder(Protocol):
@@ -228,7 +229,7 @@ def _scan(folder: Path, name: str, seen: int) -> tuple[list[str], list[str], lis
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
+                if entry.name.startswith(".") or entry.name == _OF_MACS:
                     continue
                 seen += 1
                 require_count(seen, name, "files or more")

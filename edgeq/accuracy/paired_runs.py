@@ -112,7 +112,11 @@ def require_clear_names(names: Sequence[str], outputs: Sequence[TensorSpec]) -> 
     """
     reason = unclear_names(names, outputs)
     if reason is not None:
-        raise DataError(reason, hint="Store labels as class indices, e.g. y in an .npz.")
+        raise DataError(
+            reason,
+            hint="Add the missing ones (an empty folder for a class without samples), or store "
+            "labels as class indices, e.g. y in an .npz.",
+        )
 
 
 class Scorer:
