@@ -195,7 +195,7 @@ def test_a_normalization_of_like_features_becomes_int8(tmp_path: Path) -> None:
 
 
 def test_samples_that_are_sorted_by_class_are_judged_together(tmp_path: Path) -> None:
-    """The scores of the first class alone hardly vary: an INT8 step seems to ruin them."""
+    """The scores of the first class alone vary little: an INT8 step seems to ruin them."""
     net = Builder()
     scores = net.add(
         "FULLY_CONNECTED", [net.input([1, 4]), net.constant(np.eye(4) * 14), -1], [1, 4]
