@@ -86,10 +86,11 @@ def require_new(output: Path, model: Path, force: bool) -> None:
     """Refuse to replace a file that was not meant.
 
     Raises:
-        UsageError: it exists.
+        UsageError: it exists, or has the ending of another kind of file.
         OutputError: it cannot be written.
     """
     storage.refuse_overwriting(output, [model])
+    storage.refuse_ending(output, ".toml", "the file of a project")
     if output.exists() and not force:
         hint = "Replace it with --force, or choose another -o."
         if set(read_project(output).sections) <= {"devices"}:
