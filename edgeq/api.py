@@ -1,8 +1,8 @@
 """The main path: the functions behind convert, tune, bench, eval, compare and debug.
 
-import edgeq
-result = edgeq.convert("model.keras", "model.tflite", data="samples.npz")
-print(result.quality.drop_points, result.certificate.min_runtime_version)
+    import edgeq
+    result = edgeq.convert("model.keras", "model.tflite", data="samples.npz")
+    print(result.quality.drop_points, result.certificate.min_runtime_version)
 
 Each function imports what it alone needs: a conversion starts a tenth of a second earlier.
 """

@@ -23,8 +23,8 @@ def show_bytes(count: int | None) -> str:
     return f"{count / size:.1f} {unit}"
 
 
-def direction(ratio: float) -> int:
-    """1 or -1 for a ratio without an interval that is above or below one, 0 within 1 %.
+def side_of_one(ratio: float) -> int:
+    """1 or -1 for a ratio without an interval that is above or below one, 0 within 1 % of it.
 
     What has an interval is judged by it: `timing.direction`.
     """
@@ -33,7 +33,7 @@ def direction(ratio: float) -> int:
 
 def show_sizes(ratio: float) -> str:
     """How many times smaller a file is; "LARGER" rather than a number below one."""
-    side = direction(ratio)
+    side = side_of_one(ratio)
     if side == 0:
         return "no difference"
     more = max(ratio, 1 / ratio)

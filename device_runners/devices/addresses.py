@@ -52,7 +52,8 @@ def resolve_address(address: str, name: str, python: str | None) -> Device:
     if "," in address:
         hint = "Name one device of this list."
     elif ssh_address.FORM.fullmatch(address):
-        guess = did_you_mean(address, [*WORDS, *read_devices()])
+        is_word = address.replace("-", "").isalnum()  # others are certainly hosts
+        guess = did_you_mean(address, [*WORDS, *read_devices()]) if is_word else ""
         hint = f"{guess}For a board over SSH, add its user, such as pi@{address}"
     known = "".join(f", {item}" for item in read_devices())
     raise UsageError(f"Unknown device {address!r}; known forms are {FORMS}{known}.", hint=hint)

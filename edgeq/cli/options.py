@@ -53,8 +53,9 @@ data_options = _stack(
 task_options = _stack(
     click.option(
         "--metric", "metrics", multiple=True, metavar="NAME",
-        help="Metric of the task: topN, f1, auc, eer, map, map@IOU, miou, pck@SHARE, r2, mae, "
-        "rmse, mse or module:function; repeat for several. By default chosen from the labels.",
+        help="Metric of the task. Classes: accuracy (top1), topN, f1, auc, eer (equal error rate); "
+        "boxes: map, map@IOU; masks: miou; keypoints: pck@SHARE; numbers: r2, mae, rmse, mse; or "
+        "your own module:function. Repeat for several. By default chosen from the labels.",
     ),
     click.option(
         "--labels", metavar="PATH", type=click.Path(path_type=Path),
@@ -81,7 +82,10 @@ samples_option = click.option(
     "--samples", type=click.IntRange(min=1), metavar="N", help="Number of samples to use."
 )
 workers_option = click.option(
-    "--workers", type=click.IntRange(1, 256), help="Parallel runs; all cores by default."
+    "--workers",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Parallel runs; all cores by default.",
 )
 
 input_options = _stack(
@@ -138,6 +142,12 @@ source_options = _stack(
     click.option("--onnx-python", metavar="PATH", help="The Python that has onnx2tf, for .onnx."),
 )
 
+runtime_option = click.option(
+    "--runtime",
+    type=Choice(["ai-edge-litert", "tflite-runtime", "tensorflow"]),
+    help="Runtime to use; the first one found by default.",
+)
+
 run_options = _stack(
     click.option(
         "--device",
@@ -164,11 +174,7 @@ run_options = _stack(
         type=click.Path(path_type=Path),
         help="Interpreter to run the model with, e.g. of an environment with tflite-runtime.",
     ),
-    click.option(
-        "--runtime",
-        type=Choice(["ai-edge-litert", "tflite-runtime", "tensorflow"]),
-        help="Runtime to use; the first one found by default.",
-    ),
+    runtime_option,
 )
 
 output_options = _stack(
@@ -342,13 +348,27 @@ def run_on_devices(
         raise SystemExit(1)
 
 
-def guard_output(output: Path | None, *sources: Any) -> None:
-    """Refuse, before any work, a record that would replace a model or the data.
+def guard_output(
+    output: Path | None,
+    *sources: Any,
+    ending: str = ".json",
+    what: str = "a record, which is JSON",
+    option: str = "-o",
+) -> None:
+    """Refuse, before any work, an output that would replace a model or the data.
+
+    Args:
+        output: by default a record.
+        sources: the files that are read.
+        ending: of this kind of output.
+        what: its kind.
+        option: what named it.
 
     Raises:
-        UsageError: it would.
+        UsageError: it would, or has the ending of another kind of file.
         OutputError: it cannot be written.
     """
     if output is not None:
         storage.refuse_overwriting(output, sources)
+        storage.refuse_ending(output, ending, what, option)
         storage.require_writable(output)

@@ -37,6 +37,11 @@ def guess(given: str, known: Iterable[str]) -> str:
     return question.strip()
 
 
+def example(*commands: str) -> str:
+    """Commands as the end of a help text; click must not wrap them."""
+    return "\b\n" + "\n".join(("Example:", *(f"  {command}" for command in commands)))
+
+
 class Choice(_Choice):
     """click's Choice, whose refusal names the value that was probably meant."""
 

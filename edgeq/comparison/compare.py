@@ -28,6 +28,8 @@ from edgeq.errors import EdgeqError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
 from edgeq.progress import OnProgress
+from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import read_model
 from edgeq.values import BenchOptions, Comparison
 
 
@@ -112,7 +114,8 @@ def _compare(
         differences = find_differences(leader, batch, (first, second), texts, opened)
         issues = (*opened.issues, *differences, *inherited)
         quality = replace(quality, is_held_out=was_held_out(inherited))
-    verdict, reasons = judge_comparison(quality, timing, issues)
+        is_int8 = computes_int8(read_model(second).tree)
+    verdict, reasons = judge_comparison(quality, timing, issues, is_int8)
     return Comparison(
         baseline=sizes[0],
         candidate=sizes[1],
@@ -130,4 +133,17 @@ def _compare(
         processor=target.facts().processor,
         losses=tuple(pair.loss for pair in quality.metrics if pair.loss is not None),
         decoding=decoding,
+    )
+
+
+def computes_int8(tree: Any) -> bool:
+    """Return whether an operator of a model has INT8 values as its first input and its result."""
+    tensors = tree.subgraphs[0].tensors
+    ends = (
+        (*flatbuffer.indices(operator.inputs)[:1], *flatbuffer.indices(operator.outputs)[:1])
+        for operator in tree.subgraphs[0].operators
+    )
+    return any(
+        len(pair) == 2 and all(flatbuffer.dtype(tensors[index]) == "int8" for index in pair)
+        for pair in ends
     )

@@ -162,7 +162,7 @@ def _find_narrow(
         low, high = values.min(), values.max()
         if (high - low) * _NARROW < ends[1] - ends[0]:
             message = (
-                "The candidate was calibrated without preprocessing: its range for input "
+                "The candidate seems to be calibrated without preprocessing: its range for input "
                 f"{spec.name!r} is {ends[0]:.3g} to {ends[1]:.3g}. It was fed with {_show(fed)}, "
                 f"which gives {low:.3g} to {high:.3g}: convert again with {_options(fed)}."
             )

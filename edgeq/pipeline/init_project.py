@@ -86,10 +86,11 @@ def require_new(output: Path, model: Path, force: bool) -> None:
     """Refuse to replace a file that was not meant.
 
     Raises:
-        UsageError: it exists.
+        UsageError: it exists, or has the ending of another kind of file.
         OutputError: it cannot be written.
     """
     storage.refuse_overwriting(output, [model])
+    storage.refuse_ending(output, ".toml", "the file of a project")
     if output.exists() and not force:
         hint = "Replace it with --force, or choose another -o."
         if set(read_project(output).sections) <= {"devices"}:
@@ -154,7 +155,9 @@ def write_outline(
         "",
         *_model_lines(outline, _relative(model, folder), options),
         "",
-        *_data_lines(outline, _place(data, folder), _place(test_data, folder)),
+        *_data_lines(
+            outline, _place("--data", data, folder), _place("--test-data", test_data, folder)
+        ),
         "",
         *_REST.format(target=TARGETS[0], others=", ".join(TARGETS[1:])).splitlines(),
     ]
@@ -266,7 +269,7 @@ def _relative(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path, folder)).as_posix()
 
 
-def _place(source: str | None, folder: Path) -> str | None:
+def _place(option: str, source: str | None, folder: Path) -> str | None:
     if source is None:
         return None
     if Path(source).exists():
@@ -275,7 +278,7 @@ def _place(source: str | None, folder: Path) -> str | None:
         return source
     raise DataError(
         f"There is no file or folder {source}.",
-        hint=f"{nearest_path(Path(source))}Leave it out for now.",
+        hint=f"{nearest_path(Path(source))}Without {option}, edgeq.toml has a line to complete.",
     )
 
 
@@ -284,7 +287,8 @@ def _quote(text: str) -> str:
         return toml_string(text)
     except ValueError as error:
         raise UsageError(
-            f"The name {text} is not valid UTF-8, as edgeq.toml must be.", hint="Rename it."
+            f"{text} cannot be written into edgeq.toml, because it is not valid UTF-8.",
+            hint="Rename the file or folder.",
         ) from error
 
 

@@ -283,9 +283,9 @@ def test_a_file_that_was_calibrated_without_preprocessing_is_told(
     found = package.compare(float_file, raw, TEST, preprocess="scale=1/255", **given)
     assert [issue.code for issue in found.issues] == ["compare.fed_otherwise"]
     assert found.issues[0].message == (
-        "The candidate was calibrated without preprocessing: its range for input 'image' is 0 to "
-        "255. It was fed with 'scale=1/255', which gives 0 to 1: convert again with --preprocess "
-        "scale=1/255."
+        "The candidate seems to be calibrated without preprocessing: its range for input 'image' "
+        "is 0 to 255. It was fed with 'scale=1/255', which gives 0 to 1: convert again with "
+        "--preprocess scale=1/255."
     )
     assert package.compare(float_file, raw, TEST, **given).issues == ()
 

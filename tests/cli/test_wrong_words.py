@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from edgeq import models
 from edgeq.cli import WORDS, cli
 from edgeq.cli.words import Choice
+from tests.commands import read_only
 from tests.commands import run_edgeq as edgeq
 
 KERAS = models.path("fmnist_mobilenet.keras")
@@ -61,7 +63,6 @@ def test_an_unknown_value_is_answered_with_a_known_one(
         (("--decode", "boxs=cxcywh"), "boxes"),
         (("--decode", "boxes=cxcwyh"), "cxcywh"),
         (("--metric", "acuracy"), "accuracy"),
-        (("--preprocess", "mobilnet_v2"), "mobilenet_v2"),
     ],
 )
 def test_an_unknown_part_of_a_value_is_answered_with_a_known_one(
@@ -175,6 +176,61 @@ def test_another_ending_of_the_output_is_refused_before_any_work(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("typed", "output", "ending", "what"),
+    [
+        (("compare", KERAS, KERAS, "--data", TEST, "-o"), "c.tflite", ".json", "a record, "),
+        (("inspect", KERAS, "-o"), "c.keras", ".json", "a record, which is JSON"),
+        (("bench", KERAS, "-o"), "report.html", ".json", "a record, which is JSON"),
+        (("eval", KERAS, "--data", TEST, "-o"), "c.PNG", ".json", "a record, which is JSON"),
+        (("gate", KERAS, "--junit"), "c.json", ".xml", "XML"),
+        (("gate", KERAS, "--markdown"), "c.html", ".md", "Markdown"),
+        (("debug", KERAS, KERAS, "--data", TEST, "--explorer"), "c.tflite", ".json", "node data"),
+        (("init", KERAS, "-o"), "c.tflite", ".toml", "the file of a project"),
+    ],
+)
+def test_an_output_with_the_ending_of_another_kind_is_refused(
+    typed: tuple[object, ...], output: str, ending: str, what: str, tmp_path: Path
+) -> None:
+    path = tmp_path / output
+    done = edgeq(*typed, path)
+    assert done.returncode == 2
+    found = f"{typed[-1]} {path} must end in {ending}, not {path.suffix.lower()}: it will be {what}"
+    assert found in done.stderr
+    assert f"hint:  For example: {typed[-1]} {path.with_suffix(ending)}\n" in done.stderr
+    assert not path.exists()
+
+
+def test_a_report_has_the_ending_of_its_format(
+    record_files: dict[str, Path], tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    done = edgeq("report", record_files["eval"], "-o", page, "--format", "md")
+    assert done.returncode == 2
+    assert f"-o {page} must end in .md, not .html: it will be a report" in done.stderr
+
+
+# Every command with -o for a file, and what it needs besides.
+WRITERS = {
+    "convert": (KERAS, "--scheme", "fp16"), "tune": (KERAS, "--data", TEST, "--max-drop", 1),
+    "compare": (KERAS, KERAS, "--data", TEST), "eval": (KERAS, "--data", TEST),
+    "debug": (KERAS, KERAS, "--data", TEST), "bench": (KERAS,), "profile": (KERAS,),
+    "parity": (KERAS, "--data", TEST), "fit": (KERAS,), "inspect": (KERAS,), "doctor": (),
+    "gate": (KERAS,), "package": (KERAS, "--target", "c"), "init": (KERAS,),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", WRITERS)
+def test_a_missing_folder_is_answered_with_the_command_that_makes_it(
+    command: str, tmp_path: Path
+) -> None:
+    ending = {"convert": ".tflite", "tune": ".tflite", "package": ".zip", "init": ".toml"}
+    path = tmp_path / "my out" / f"x{ending.get(command, '.json')}"
+    done = edgeq(command, *WRITERS[command], "-o", path)
+    assert done.returncode == 1
+    assert f"hint:  Make its folder: mkdir -p '{path.parent}'\n" in done.stderr
+
+
 def test_accuracy_is_the_name_of_a_metric(int8_mobilenet: Path) -> None:
     done = edgeq("eval", int8_mobilenet, "--data", TEST, "--metric", "accuracy", "--samples", "50")
     assert done.returncode == 0, done.stderr
@@ -209,6 +265,18 @@ def test_every_option_has_a_help_text() -> None:
             if isinstance(option, click.Option) and not option.hidden:
                 assert option.help, f"{context.command_path} {option.opts}"
         assert context.command.help
+
+
+def test_every_command_has_an_example_with_options_that_it_has() -> None:
+    for context in commands(cli, click.Context(cli, info_name="edgeq")):
+        path = context.command_path
+        if context.command is cli or path.startswith(("edgeq history ", "edgeq devices ")):
+            continue  # these two groups have examples of their commands
+        *_, examples = context.command.get_help(context).partition("\n  Example:\n")
+        assert examples, path
+        for line in map(str.strip, examples.splitlines()):
+            assert f"{line} ".startswith(f"{path} ")
+            read_only(shlex.split(line))
 
 
 def test_words_of_the_help_texts_are_explained() -> None:

@@ -9,13 +9,13 @@ import click
 
 from edgeq.cli.options import guard_output
 from edgeq.cli.printing import hand_over, say
-from edgeq.cli.words import Choice
+from edgeq.cli.words import Choice, example
 from edgeq.errors import UsageError
 
 FORMATS = ("html", "md", "json")
 
 
-@click.command()
+@click.command(epilog=example("edgeq report model.tflite.json compare.json -o report.html"))
 @click.argument(
     "paths", metavar="RECORD...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
@@ -53,7 +53,8 @@ def command(
     elif output is None and form in (None, "html"):
         raise UsageError("A page needs a file.", hint="Name one: -o report.html; or - for stdout.")
     chosen = form or format_of(output)
-    guard_output(output, *_named_in(paths), database)
+    sources = (*_named_in(paths), database)
+    guard_output(output, *sources, ending=f".{chosen}", what=f"a report in the format {chosen}")
     report = make_report(paths, trends=trends or database is not None, history=database)
     if output is None:
         hand_over(render_report(report, chosen))

@@ -14,7 +14,7 @@ import click
 from edgeq.cli.options import progress_display
 from edgeq.cli.printing import say, show, show_above, show_json
 from edgeq.cli.trust import require_trust, trust_option
-from edgeq.cli.words import Choice
+from edgeq.cli.words import Choice, example
 from edgeq.device_runners.devices.registry import PROJECT_FILE, project_file
 from edgeq.errors import DataError, UsageError
 from edgeq.escaping import printable, toml_string
@@ -49,7 +49,7 @@ _FLAGS: dict[str, tuple[Name, str]] = {
 }
 
 
-@click.command()
+@click.command(epilog=example("edgeq run"))
 @click.option(
     "--file", "path", type=click.Path(path_type=Path, dir_okay=False), default=Path(PROJECT_FILE),
     show_default=True, metavar="FILE", help="The description; paths in it start from its folder.",
@@ -82,7 +82,9 @@ _FLAGS: dict[str, tuple[Name, str]] = {
     "--device", "devices", multiple=True, metavar="DEVICE",
     help="Instead of all of [run] devices. Repeat, or separate with commas.",
 )  # fmt: skip
-@click.option("--threads", type=click.IntRange(1, 256), help="Instead of [run] threads.")
+@click.option(
+    "--threads", type=click.IntRange(1, 256), metavar="N", help="Instead of [run] threads."
+)
 @click.option(
     "--runtime", type=Choice(["ai-edge-litert", "tflite-runtime", "tensorflow"]),
     help="Instead of [run] runtime.",

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from edgeq.cli.printing import say, show
+from edgeq.cli.words import example
 from edgeq.records.reading import read_all
 from edgeq.render.records import show_record
 
 
-@click.command()
+@click.command(epilog=example("edgeq show compare.json"))
 @click.argument(
     "paths", metavar="RECORD...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
