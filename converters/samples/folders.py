@@ -111,6 +111,11 @@ class FolderSource(Source):
         self._doubts = (*_doubts(self._listing, name), *_one_class(self._listing, folder, name))
 
     @property
+    def class_folder(self) -> Path | None:
+        """This folder, if its folders are the classes."""
+        return self._folder if self.class_names else None
+
+    @property
     def issues(self) -> tuple[Issue, ...]:
         """Doubts about the folder, and about the files decoded so far."""
         return (*self._doubts, *self._decoder.issues(self.name))
