@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from edgeq import timing
 from edgeq.values import MetricLoss, MetricValue, Ratio, Recipe, TensorSpec
@@ -21,8 +22,8 @@ def show_bytes(count: int | None) -> str:
     return f"{count / size:.1f} {unit}"
 
 
-def direction(ratio: float) -> int:
-    """1 or -1 for a ratio without an interval that is above or below one, 0 within 1 %.
+def side_of_one(ratio: float) -> int:
+    """1 or -1 for a ratio without an interval that is above or below one, 0 within 1 % of it.
 
     What has an interval is judged by it: `timing.direction`.
     """
@@ -31,7 +32,7 @@ def direction(ratio: float) -> int:
 
 def show_sizes(ratio: float) -> str:
     """How many times smaller a file is; "LARGER" rather than a number below one."""
-    side = direction(ratio)
+    side = side_of_one(ratio)
     if side == 0:
         return "no difference"
     more = max(ratio, 1 / ratio)
@@ -134,6 +135,11 @@ def list_some(names: Sequence[str], most: int = 4) -> str:
     return f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
+def repeat_option(option: str, values: Iterable[str]) -> str:
+    """An option for each value, as a shell takes it: names may have blanks and brackets."""
+    return " ".join(f"{option} {shlex.quote(value)}" for value in values)
+
+
 def file_name(path: str) -> str:
     """The last part of a path."""
     return path.rstrip("/").rsplit("/", 1)[-1]
@@ -210,4 +216,5 @@ def ask_for_sizes(spec: TensorSpec) -> str:
     usual = 224 if len(spec.shape) == 4 else 128
     example = (1, *[usual] * (len(spec.shape) - 1))
     sizes = (own if own > 0 else new for own, new in zip(spec.shape, example, strict=True))
-    return f"Set the sizes, e.g. --input-shape {spec.name}={','.join(map(str, sizes))}"
+    shape = f"{spec.name}={','.join(map(str, sizes))}"
+    return f"Set the sizes, e.g. {repeat_option('--input-shape', [shape])}"

@@ -356,8 +356,3 @@ _RULES: dict[str, Callable[[_Seen], tuple[float, float]]] = {
     "mse": _mse,
     "entropy": _entropy,
 }
-
-
-def is_kept(number: int, keep: int, every: int) -> bool:
-    """Whether the outputs for a batch are kept: for the first ones, and for every so-many-th."""
-    return number < keep or (every > 0 and number % every == 0)

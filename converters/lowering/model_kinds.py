@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from edgeq.converters.safe_reading import torch_files
-from edgeq.errors import SourceError, nearest_path
+from edgeq.errors import SourceError, missing_model
 from edgeq.files.damage import ZIP_DAMAGE
 from edgeq.files.kinds import FileKind, find_kind
 from edgeq.files.reading import open_file
@@ -30,6 +32,18 @@ _EXPORT_HINT = (
 )
 
 
+def kind_of(model: Any) -> str:
+    """Return the kind of a model: "python" for an object, see `identify` for a path."""
+    return identify(Path(model)) if isinstance(model, (str, os.PathLike)) else "python"
+
+
+def shown(model: Any) -> str:
+    """Return a model's name for people: its path, or the type and name of an object."""
+    if isinstance(model, (str, os.PathLike)):
+        return Path(model).as_posix()
+    return f"<{type(model).__name__} {getattr(model, 'name', '')}>"
+
+
 def identify(path: Path) -> str:
     """The key of `files.kinds.KINDS` for a model file or folder.
 
@@ -40,9 +54,7 @@ def identify(path: Path) -> str:
         kind = find_kind(path)
         head = b"" if path.is_dir() else _read_head(path)
     except FileNotFoundError as error:
-        raise SourceError(
-            f"{path} does not exist.", hint=nearest_path(path).strip() or "Check the path."
-        ) from error
+        raise missing_model(path) from error
     except OSError as error:
         raise SourceError(f"Cannot read {path}: {error.strerror or error}.") from error
     if kind is not None and kind.key in MODELS:

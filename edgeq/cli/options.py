@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from edgeq import progress
 from edgeq.cli.printing import say, show, show_json
 from edgeq.cli.trust import trust_option, trusting
 from edgeq.cli.words import Choice
@@ -23,8 +23,6 @@ from edgeq.progress import OnProgress
 from edgeq.values import LAYOUTS, RECURRENT_DTYPES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-PROGRESS_S = 10.0  # between two lines of progress in a log
 
 
 def _stack(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -281,7 +279,7 @@ def progress_display() -> Iterator[OnProgress]:
 
     console = Console(file=sys.stderr)
     if not console.is_terminal or console.is_dumb_terminal:
-        yield _progress_in_lines()
+        yield progress.now_and_then(lambda text: say(text, err=True), progress.LINES_S)
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     # What is printed meanwhile goes above the line, unless it goes to a file: then it stays there.
@@ -297,19 +295,6 @@ def progress_display() -> Iterator[OnProgress]:
             bar.update(task, completed=done, total=total)
 
         yield tell
-
-
-def _progress_in_lines() -> OnProgress:
-    """Print a line every ten seconds, and none for work that ends sooner."""
-    last = time.monotonic()
-
-    def tell(step: str, done: int, total: int | None) -> None:
-        nonlocal last
-        if time.monotonic() - last >= PROGRESS_S:
-            last = time.monotonic()
-            say(f"{step}: {done}{'' if total is None else f' of {total}'}", err=True)
-
-    return tell
 
 
 def emit(kind: str, value: Any, text: str, *, as_json: bool, output: Path | None = None) -> None:

@@ -175,28 +175,29 @@ def _resolve_options(
 
 
 def float_tflite(
-    path: Path,
+    model: Any,
     folder: Path,
     options: ConvertOptions,
     verbose: bool = False,
     tensorflow: TensorFlowProcess | None = None,
 ) -> Path:
-    """Return a `.tflite` for any model file: itself, or its checked float lowering in `folder`.
+    """Return a `.tflite` for any model: itself, or its checked float lowering in `folder`.
 
     Args:
+        model: see `api.convert`.
         tensorflow: see `convert_model`.
 
     Raises:
         EdgeqError: see `convert_model`.
     """
-    kind = model_kinds.identify(path)
+    kind = model_kinds.kind_of(model)
     if kind == "tflite":
-        return path
+        return Path(model)
     with ExitStack() as stack:
         process = tensorflow
-        if process is None and kind not in FRAMEWORKS:
+        if process is None and kind not in ("python", *FRAMEWORKS):
             process = stack.enter_context(TensorFlowProcess(verbose=verbose))
-        reader = open_reader(stack, path, process, options, verbose)
+        reader = open_reader(stack, model, process, options, verbose)
         assert reader is not None
-        model = lower_checked(reader, options, folder)
-    return Path(model.file.path)
+        lowered = lower_checked(reader, options, folder)
+    return Path(lowered.file.path)

@@ -52,6 +52,11 @@ def refer(path: Path, shown_as: str | None = None) -> FileRef:
     return FileRef(shown_as or path.as_posix(), digest.hexdigest(), size)
 
 
+def record_beside(model: Path) -> Path:
+    """The path of the record that `convert` writes beside a model."""
+    return model.with_name(f"{model.name}.json")
+
+
 def refer_bytes(content: bytes, shown_as: str) -> FileRef:
     """Digest and size of the content of a file."""
     return FileRef(shown_as, hashlib.sha256(content).hexdigest(), len(content))

@@ -26,7 +26,7 @@ SECTION = "boards"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kKmM])(i?[bB])?|[bB])?")
 _FACTORS = {None: 1, "k": 1 << 10, "m": 1 << 20}
 _KEYS = ("flash", "ram", "core")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _MOST_BYTES = 1 << 40
 
 
@@ -82,7 +82,7 @@ def own_boards(file: Path) -> dict[str, Board]:
 
 def _own_board(project: ProjectFile, name: str, row: Any) -> Board:
     keys = (SECTION, name)
-    if not isinstance(row, dict) or not _NAME.fullmatch(name):
+    if not isinstance(row, dict) or not NAME.fullmatch(name):
         raise UsageError(
             f"{project.at(*keys)}: {name!r} is not a board.",
             hint='Write [boards.NAME] with letters, digits, "-", "." and "_", then flash and ram.',

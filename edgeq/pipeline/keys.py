@@ -16,6 +16,7 @@ from edgeq.gating.policy import read_number
 from edgeq.metrics.catalogue import check_metric
 from edgeq.metrics.decoding import parse_decoding
 from edgeq.packaging.targets import NAMES as TARGETS
+from edgeq.packaging.targets.c.forms import FORMS
 from edgeq.values import (
     CALIBRATORS,
     EFFORTS,
@@ -220,6 +221,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "targets": Key(_some_of(TARGETS), f'["{TARGETS[0]}", "{TARGETS[-1]}"]'),
         "name": Key(_text, '"my_model"'),
         "release": Key(_text, '"1.4.0"'),
+        "form": Key(_one_of(FORMS), '"esp-idf"'),
         "labels": Key(_text, '"labels.txt"'),
         "license": Key(_text, '"Apache-2.0"'),
         "description": Key(_text, '"Tells clothes apart."'),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.errors import SourceError, nearest_path
+from edgeq.errors import SourceError, missing_model
 from edgeq.files import kinds
 from edgeq.files.reading import read_file
 from edgeq.tflite import operators, quantmath
@@ -166,13 +166,12 @@ def read_content(path: Path) -> bytes:
                 f"{path} has {size} bytes; the limit of a TensorFlow Lite file is 2 GiB."
             )
         return read_file(path, MAX_BYTES)
+    except FileNotFoundError as error:
+        raise missing_model(path) from error
     except OSError as error:
         if path.is_dir():
             raise kinds.refuse_model(str(path), kinds.find_kind(path), "a folder") from error
-        raise SourceError(
-            f"Cannot read {path}: {error.strerror or error}.",
-            hint=nearest_path(path).strip() or None,
-        ) from error
+        raise SourceError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
 def serialize(model: Any) -> bytes:

@@ -22,7 +22,7 @@ def test_not_a_tflite() -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="No such file"):
+    with pytest.raises(SourceError, match=r"none\.tflite does not exist\. Check the path\."):
         flatbuffer.read(tmp_path / "none.tflite")
 
 

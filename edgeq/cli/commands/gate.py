@@ -12,6 +12,7 @@ from edgeq.cli.words import example
 from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.gating.gate import gate
+from edgeq.records.reading import record_file
 from edgeq.render.gate import gate_junit, gate_markdown, show_gate
 
 _STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
@@ -37,12 +38,13 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 def command(paths: tuple[Path, ...], **given: Any) -> int:
     """Check the RECORDs of one model against the limits that a policy file sets.
 
-    A .tflite as a RECORD means the record beside it, which must be about the file as it is now.
+    A .tflite as a RECORD means the record beside it.
 
     Exit status: 0 if every rule passes, 3 if one fails, 4 if none fails and one cannot be judged:
     its figure is missing, unreliable or not comparable.
     """
-    sources = (*paths, *given["baselines"], given["policy"])
+    read = (*paths, *given["baselines"])
+    sources = (*read, *map(record_file, read), given["policy"])
     guard_output(given["output"], *sources)
     guard_output(given["junit"], *sources, ending=".xml", what="XML", option="--junit")
     guard_output(given["markdown"], *sources, ending=".md", what="Markdown", option="--markdown")

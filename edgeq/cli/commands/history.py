@@ -132,6 +132,8 @@ def parse_since(text: str) -> str:
 def add(paths: tuple[Path, ...], **given: Any) -> None:
     """Add records to the history: those beside a model, and those that -o wrote.
 
+    A .tflite means the record beside it.
+
     A record that the history has is not added again, but gets the tags and the commit. A file that
     is not a record is refused, the others are kept, and the status is 4.
     """

@@ -42,8 +42,8 @@ def command(
 ) -> None:
     """Put the RECORDs of one model on one page, the verdict first.
 
-    Records of all commands, in any number; nothing is measured. The page is one file that needs no
-    network.
+    Records of all commands, in any number; a .tflite means the record beside it. Nothing is
+    measured. The page is one file that needs no network.
     """
     from edgeq.render.report import format_of, render_report, write_report
     from edgeq.reporting import make_report
@@ -53,7 +53,7 @@ def command(
     elif output is None and form in (None, "html"):
         raise UsageError("A page needs a file.", hint="Name one: -o report.html; or - for stdout.")
     chosen = form or format_of(output)
-    sources = (*paths, *_named_in(paths), database)
+    sources = (*_named_in(paths), database)
     guard_output(output, *sources, ending=f".{chosen}", what=f"a report in the format {chosen}")
     report = make_report(paths, trends=trends or database is not None, history=database)
     if output is None:
@@ -66,9 +66,11 @@ def command(
 
 
 def _named_in(paths: Sequence[Path]) -> list[str]:
-    """Models, policies and data that records name: no output may replace them."""
+    """Records, and models, policies and data that they name: no output may replace them."""
     from edgeq.records.reading import find_files, read_all
     from edgeq.values import FileRef
 
-    found = (item for record in read_all(paths) for item in find_files(record.value))
-    return [item.path if isinstance(item, FileRef) else item.source for item in found]
+    records = read_all(paths)
+    found = (item for record in records for item in find_files(record.value))
+    named = [item.path if isinstance(item, FileRef) else item.source for item in found]
+    return [*(record.path for record in records), *named, *map(str, paths)]

@@ -20,7 +20,7 @@ def command(paths: tuple[Path, ...]) -> None:
     """Print records, each as the command that wrote it did.
 
     RECORDs are the .json files that convert and tune write beside a model, and that -o of the other
-    commands writes.
+    commands writes. A .tflite means the record beside it.
     """
     for number, record in enumerate(read_all(paths)):
         if number:

@@ -22,6 +22,7 @@ from edgeq.tflite import flatbuffer
 from edgeq.tflite.joined_outputs import read_joins
 from edgeq.tflite.model_file import ModelFile, read_model
 from edgeq.values import Preprocessing, TensorSpec
+from edgeq.wording import repeat_option
 
 _DTYPES = ("int8", "uint8", "float32", "int16", "int32", "int64", "bool")
 # SemVer, Maven, Gradle and (by `pep440`) wheels all take these.
@@ -208,7 +209,7 @@ def _assign_labels(
         if not name and len(outputs) > 1:
             raise UsageError(
                 f"The labels do not name an output; the model has {names}.",
-                hint=f"Write --labels {outputs[0].name}=FILE.",
+                hint=f"Write {repeat_option('--labels', [f'{outputs[0].name}=FILE'])}",
             )
         spec = next((spec for spec in outputs if name in ("", spec.name)), None)
         if spec is None:

@@ -19,15 +19,16 @@ from edgeq.records.parts import split
 from edgeq.records.reading import Record
 from edgeq.tflite.model_file import ModelFile
 from edgeq.values import Preprocessing
+from edgeq.wording import repeat_option
 
 
 def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record]) -> list[str]:
     """Compare the contract's preprocessing with the file's own and with that of every record.
 
-    Resizing and making grey are left out: they change nothing in samples that already fit.
+    What `are_same` leaves out may be added.
 
     Returns:
-        What cannot be known, and what the app has to do itself, a sentence each.
+        What cannot be known, a sentence each.
 
     Raises:
         UsageError: the file or a record declares another preprocessing.
@@ -41,16 +42,9 @@ def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record
             "calibrated with and carries.",
             hint="Leave --preprocess out, or convert again with the other one."
             if wanted == own
-            else "Write "
-            + " ".join(f"--preprocess {format_preprocessing(item)}" for item in wanted),
+            else f"Write {repeat_option('--preprocess', map(format_preprocessing, wanted))}",
         )
-    notes = [
-        f"input {item.spec.name!r} takes the features of "
-        f"{','.join(format_front_end(item.front_end))}: the app computes them from the sound, "
-        "the package's code does not"
-        for item in contract.inputs
-        if item.front_end is not None
-    ]
+    notes = []
     for record, texts in _measured(records, contract.model.sha256):
         try:
             theirs = parse_preprocessing(texts, specs)
@@ -72,6 +66,17 @@ def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record
             hint="Measure again with the package's preprocessing, or package what was measured.",
         )
     return notes
+
+
+def note_features(contract: Contract) -> list[str]:
+    """Name the features that the app has to compute itself, a sentence each."""
+    return [
+        f"input {item.spec.name!r} takes the features of "
+        f"{','.join(format_front_end(item.front_end))}: the app computes them from the sound, "
+        "the package's code does not"
+        for item in contract.inputs
+        if item.front_end is not None
+    ]
 
 
 def _measured(records: Sequence[Record], sha256: str) -> Iterator[tuple[Record, tuple[str, ...]]]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 
 from edgeq import models
 from edgeq.converters.lowering.model_kinds import identify
-from edgeq.errors import SourceError
+from edgeq.errors import SourceError, nearest_path
 from edgeq.tflite.flatbuffer import read_content
 
 SUPPORTED = (
@@ -57,6 +59,16 @@ def test_a_typing_error_names_the_nearest(tmp_path: Path) -> None:
         with pytest.raises(SourceError) as caught:
             read(tmp_path / typed)
         assert caught.value.hint == f"Did you mean '{tmp_path}/{meant}'?"
+
+
+def test_the_folder_is_closed_when_it_has_too_many_names(tmp_path: Path) -> None:
+    for number in range(1001):
+        (tmp_path / f"{number}.tflite").touch()
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        nearest_path(tmp_path / "model.keras")
+        gc.collect()
+    assert found == []
 
 
 def test_empty(tmp_path: Path) -> None:
