@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from edgeq import timing
-from edgeq.values import MetricLoss, MetricValue, Ratio, Recipe, TensorSpec
+from edgeq.values import Certificate, MetricLoss, MetricValue, Ratio, Recipe, TensorSpec
+from edgeq.values.schemes import Scheme
 
 
 def show_bytes(count: int | None) -> str:
@@ -205,6 +206,52 @@ def describe_recipe(recipe: Recipe) -> str:
         f"{len(recipe.int4)} with INT4 weights" if recipe.int4 else "",
     ]
     return ", ".join(filter(None, parts))
+
+
+_PRECISIONS = {
+    "int8": "in INT8",
+    "int16x8": "with INT16 activations",
+    "float32": "kept in float",
+}
+
+
+def describe_precision(proof: Certificate, scheme: Scheme) -> str:
+    """Return what a file computes in, and which of its ends are float.
+
+    "full integer" means that nothing is float: no operator, no input and no output.
+
+    Args:
+        proof: of the file.
+        scheme: that was requested.
+    """
+    if scheme.activations == "float32":
+        return scheme.summary
+    wide = {*proof.wide_inputs, *proof.wide_outputs}
+    at_ends = [op for op in proof.operators if op.output in wide and op.precision == "float32"]
+    inner = [op for op in proof.operators if op not in at_ends]
+    counts = Counter(op.precision for op in inner)
+    narrow = sum(op.precision == "int8" and op.weight_dtype == "int4" for op in inner)
+    found = [precision for precision in _PRECISIONS if counts[precision]]
+    parts = [
+        f"{plural(counts[precision], 'operator')} {_PRECISIONS[precision]}" for precision in found
+    ]
+    if narrow:
+        parts[0] += f", {narrow} of them with INT4 weights"
+    is_plain = not narrow and found in ([], [scheme.precision])
+    text = scheme.summary if is_plain else ", ".join(parts)
+    text = f"mixed: {text}" if len(found) > 1 else text
+    ends = [
+        f"{side} {spec.name!r}"
+        for side, specs in (("input", proof.inputs), ("output", proof.outputs))
+        for spec in specs
+        if spec.dtype == "float32"
+    ]
+    if at_ends:
+        kinds = ", ".join(dict.fromkeys(op.name for op in at_ends))
+        ends.append(f"{plural(len(at_ends), 'operator')} ({kinds})")
+    if ends:
+        return f"{text}; float at the ends: {', '.join(ends)}"
+    return f"full integer, {text}" if is_plain else text
 
 
 def ask_for_sizes(spec: TensorSpec) -> str:

@@ -91,7 +91,10 @@ def _own_board(project: ProjectFile, name: str, row: Any) -> Board:
         if key not in _KEYS:
             raise unknown_key(project, "key", (*keys, key), _KEYS)
     flash, ram = (_size(project, (*keys, key), row.get(key)) for key in ("flash", "ram"))
-    return Board(name, name, str(row.get("core", "")), flash, ram, note="", sources=())
+    core = row.get("core", "")
+    if not isinstance(core, str):
+        raise UsageError(f"{project.at(*keys, 'core')}: core must be text, not {core!r}.")
+    return Board(name, name, core, flash, ram, note="", sources=())
 
 
 def _size(project: ProjectFile, keys: tuple[str, str, str], value: Any) -> int:
@@ -116,12 +119,12 @@ def choose(names: Iterable[str], own: Mapping[str, Board]) -> tuple[Board, ...]:
     """
     boards = {**known_boards(), **own}
     found = []
-    for name in names:
+    for name in dict.fromkeys(names):
         if name not in boards:
             raise UsageError(
                 f"--board {name!r} is unknown.",
                 hint=f"{did_you_mean(name, boards)}edgeq fit MODEL lists all; declare your own "
-                f"as [boards.{name}] in edgeq.toml, or give --flash and --ram.",
+                "as [boards.NAME] in edgeq.toml, or give --flash and --ram.",
             )
         found.append(boards[name])
     return tuple(found)

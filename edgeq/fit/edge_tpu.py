@@ -55,12 +55,9 @@ def predict(model: ModelFile, reports: Sequence[OperatorReport]) -> EdgeTpuFit:
             reason = f"it follows {stopped.operator}, and only one part of a model is mapped"
         item = EdgeTpuOperator(report.index, report.name, report.output, place, reason)
         placed.append(item)
-        # Conversions of inputs at the beginning do not end the part that is mapped.
-        if (
-            place != "edge tpu"
-            and stopped is None
-            and any(other.place == "edge tpu" for other in placed)
-        ):
+        # A conversion of an input at the beginning does not end the part that is mapped.
+        is_first = report.name == "QUANTIZE" and all(other.place == "cpu" for other in placed)
+        if place != "edge tpu" and stopped is None and not is_first:
             stopped = item
     mapped = sum(item.place == "edge tpu" for item in placed)
     share = 100 * mapped / len(placed) if placed else 0.0
@@ -93,7 +90,7 @@ def _fault(tree: Any, graph: Any, operator: Any, report: OperatorReport) -> str 
 
 def _tensor_fault(tensor: Any) -> str | None:
     if flatbuffer.dtype(tensor) not in _INTEGERS:
-        return f"a {flatbuffer.dtype(tensor)} tensor"
+        return f"a tensor of {flatbuffer.dtype(tensor)}"
     # Only the batch of a fixed shape may be declared open.
     if any(side < 0 for side in flatbuffer.indices(tensor.shapeSignature)[1:]):
         return "a tensor without a fixed shape"

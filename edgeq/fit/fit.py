@@ -107,4 +107,4 @@ def _find_needs(
     try:
         return measure_needs(file, operators), None
     except RefusedModelError as error:
-        return None, error.message.rstrip(".")
+        return None, str(error).rstrip(".")  # with the hint: what to do

@@ -29,6 +29,7 @@ MOST_ARENA_BYTES = 256 << 20
 _REFUSED = 3  # exit status of the child; Python itself ends with 1 or 2
 _KILLS = ("SIGKILL", "SIGTERM")  # by someone else, perhaps for want of memory
 _LOG_BYTES, _LOG_TAIL_CHARACTERS = 1 << 20, 8192
+_AS_INT8 = "Convert the model again with --scheme int8, its best supported form."
 # Parts of its messages, and what a user can do.
 _REMEDIES = (
     (
@@ -37,7 +38,8 @@ _REMEDIES = (
         "with --scheme int8.",
     ),
     ("missing:", f"It needs more than {MOST_ARENA_BYTES >> 20} MB: make its input smaller."),
-    ("not supported", "Convert the model again with --scheme int8, its best supported form."),
+    ("not supported", _AS_INT8),
+    ("input->type ==", _AS_INT8),
 )
 
 

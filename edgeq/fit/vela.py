@@ -27,6 +27,7 @@ ACCELERATORS = (
 
 _LOG_BYTES, _LOG_TAIL_CHARACTERS = 1 << 22, 8192
 _MOST_CSV_BYTES = 1 << 26
+_OWN_ERROR = re.compile(r'^ethosu\.vela\.errors\.\w+: "?(?:Error: )?(.*?)"?$')
 _COUNTS = re.compile(r"^(CPU|NPU) operators = (\d+) ", re.MULTILINE)
 
 
@@ -149,9 +150,11 @@ def _run(runtime: OtherPython, folder: Path, target: EthosTarget, shown_as: str)
         if status == 0 and _COUNTS.search(log):
             return log
         lines = [line.strip() for line in log.splitlines() if line.strip()]
-        said = lines[-1] if lines else "without a message"
+        said = _OWN_ERROR.sub(r"\1", lines[-1]) if lines else "without a message"
+        is_half = target.config and not (target.system_config and target.memory_mode)
         how = f"{child.ending} on" if status < 0 else "does not compile"
         raise SourceError(
             f"Vela {runtime.version} {how} {shown_as}: {said[:500].rstrip('.')}.",
+            hint="Add --system-config and --memory-mode of that file." if is_half else None,
             details=log[-_LOG_TAIL_CHARACTERS:],
         )

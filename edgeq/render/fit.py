@@ -128,7 +128,7 @@ def _need_rows(result: Fit) -> Iterator[tuple[str, str]]:
 
 
 def _operator_table(operators: Sequence[MicroOperator]) -> Padding:
-    table = FittingTable("<operator", ">version", "precision", ">number", "in tflite-micro")
+    table = FittingTable("<operator", ">version", "precision", ">number", "kernel in tflite-micro")
     for item in operators:
         word = Text("yes") if item.lacks is None else Text(f"no {item.lacks}", "red")
         if item.remedy:

@@ -89,8 +89,9 @@ def _chart(title: str, rows: Sequence[Bar]) -> str:
         colour = _COLOURS[number % 2 if len(rows) == 2 else 1]
         bar = f"height:.8em;background:{colour};width:{100 * max(value, 0) / most:.1f}%"
         cells.append(
-            f'<tr><td style="text-align:left">{html.escape(printable(label))}</td>'
-            f'<td style="width:16em"><div style="{bar}"></div></td>'
+            f'<tr><td style="text-align:left;overflow-wrap:anywhere;min-width:8em">'
+            f"{html.escape(printable(label))}</td>"
+            f'<td style="width:16em;min-width:4em"><div style="{bar}"></div></td>'
             f'<td style="text-align:right;white-space:nowrap">{html.escape(figure)}</td></tr>'
         )
     caption = f'<caption style="text-align:left">{html.escape(printable(title))}</caption>'

@@ -80,13 +80,24 @@ def test_a_memory_mode_of_the_user(vela_python: OtherPython, shared: Path, tmp_p
     assert f"{fit.ethos_u.figures['cycles_total']} (" in done.stdout
 
 
-def test_vela_refuses_in_its_own_words(vela_python: OtherPython, shared: Path) -> None:
-    file = read_model(shared / "kws" / "kws_ref_model.tflite")
-    nonsense = vela.EthosTarget(
-        "ethos-u55-128", "Ethos_U55_High_End_Embedded", "Nonsense", "Arm/vela.ini"
+@pytest.mark.parametrize(
+    ("options", "said", "hint"),
+    [
+        (("Ethos_U55_High_End_Embedded", "Nonsense", "Arm/vela.ini"), ".*Nonsense", None),
+        (("x", "y", "nosuch.ini"), "Reading input file 'nosuch.ini': File not found", None),
+        ((None, None, "Arm/vela.ini"), "", "Add --system-config and --memory-mode of that file."),
+    ],
+)
+def test_vela_refuses_in_its_own_words(
+    vela_python: OtherPython, options: tuple[str | None, ...], said: str, hint: str | None
+) -> None:
+    target = vela.EthosTarget("ethos-u55-128", *options)
+    with pytest.raises(SourceError, match=f"^Vela .* does not compile m: {said}") as caught:
+        vela.compile_model(parse_model(add_one(), "m"), target)
+    assert "ethosu.vela.errors" not in caught.value.message and not caught.value.message.endswith(
+        '".'
     )
-    with pytest.raises(SourceError, match=r"Vela .* does not compile .*kws_ref_model.*Nonsense"):
-        vela.compile_model(file, nonsense)
+    assert caught.value.hint == hint
 
 
 def test_a_compilation_that_takes_too_long(
@@ -214,11 +225,15 @@ def predict(path: Path) -> Any:
     return edge_tpu.predict(file, certify(file).operators)
 
 
-def predict_chain(*kinds: int | str, shape: Sequence[int] | None = (1, 8)) -> Any:
+def predict_chain(
+    *kinds: int | str, shape: Sequence[int] | None = (1, 8), is_input_float: bool = False
+) -> Any:
     """The placement of operators behind each other; custom ones by their name."""
     tensors = [
         tensor(f"t{number}", shape or (), INT8, scale=0.1) for number in range(len(kinds) + 1)
     ]
+    if is_input_float:
+        tensors[0] = tensor("t0", shape or ())
     if shape is None:
         for item in tensors:
             item.shape = None
@@ -236,7 +251,7 @@ def test_an_int8_model_is_mapped(shared: Path) -> None:
 def test_a_float_model_is_not(shared: Path) -> None:
     found = predict(shared / "mlperf_tiny" / "ad01_fp32.tflite")
     assert found.mapped_percent == 0
-    assert {item.reason for item in found.operators} == {"a float32 tensor"}
+    assert {item.reason for item in found.operators} == {"a tensor of float32"}
 
 
 def test_what_follows_an_operator_of_the_processor_stays_there() -> None:
@@ -247,6 +262,16 @@ def test_what_follows_an_operator_of_the_processor_stays_there() -> None:
         ("cpu", "the list does not have it"),
         ("cpu", "it follows GELU, and only one part of a model is mapped"),
     ]
+
+
+def test_only_a_conversion_of_the_input_may_come_first() -> None:
+    assert predict_chain(Op.GELU, Op.LOGISTIC) == [
+        ("cpu", "the list does not have it"),
+        ("cpu", "it follows GELU, and only one part of a model is mapped"),
+    ]
+    assert predict_chain(Op.QUANTIZE, Op.LOGISTIC, is_input_float=True) == [
+        ("cpu", "a tensor of float32"), ("edge tpu", ""),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", [(), None])

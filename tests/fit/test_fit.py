@@ -261,7 +261,7 @@ def test_own_boards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = boards.own_boards(file)["sensor-2"]
     assert (own.flash_bytes, own.ram_bytes, own.core) == (512 << 10, 64 << 10, "Cortex-M4")
     assert own.sources == ()
-    assert boards.choose(["sensor-2"], {"sensor-2": own}) == (own,)
+    assert boards.choose(["sensor-2"] * 2, {"sensor-2": own}) == (own,)
     with pytest.raises(UsageError, match="--board 'sensor-3' is unknown") as caught:
         boards.choose(["sensor-3"], {"sensor-2": own})
     assert "Did you mean 'sensor-2'?" in str(caught.value.hint)
@@ -275,6 +275,7 @@ def test_own_boards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ('[boards.b]\nflash = "1MB"\nrom = "1MB"\n', "line 3: unknown key 'rom'."),
         ('[boards."a b"]\nflash = "1MB"\nram = "1MB"\n', "line 1: 'a b' is not a board."),
         ("[boards]\nb = 3\n", "line 2: 'b' is not a board."),
+        ("[boards.b]\nflash = 9\nram = 9\ncore = 4\n", "line 4: core must be text, not 4."),
     ],
 )
 def test_mistakes_in_own_boards(tmp_path: Path, text: str, message: str) -> None:
@@ -359,6 +360,9 @@ def test_the_command(tflite_micro: OtherPython, vww: Path, tmp_path: Path) -> No
         (("--board", "ESP32"), "Did you mean 'esp32-devkitm-1'?"),
         (("--system-config", "x"), "--vela-config, --system-config and --memory-mode are for Vela"),
         (("--ethos-u", "ethos-u99"), "Unknown accelerator 'ethos-u99'; use one of ethos-u55-32,"),
+        (("--ethos-u", "ETHOS-U65-256"), "Did you mean 'ethos-u65-256'?"),
+        (("--ethos-u", ""), "Unknown accelerator ''; use one of"),
+        (("--coral", "--headroom-ram", "0"), "--headroom-ram are for boards, and none is"),
     ],
 )
 def test_wrong_options(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -372,7 +376,8 @@ def test_what_the_runtime_says_is_the_reason(tflite_micro: OtherPython, shared: 
     fit = fit_model(path, boards=["teensy-41"])
     assert fit.refusal is not None
     assert fit.refusal.startswith(f"tflite-micro {tflite_micro.version} does not run {path}: ")
-    assert fit.refusal.endswith("Hybrid models are not supported on TFLite Micro")
+    assert "Hybrid models are not supported on TFLite Micro. Its kernels" in fit.refusal
+    assert fit.refusal.endswith("convert the model again with --scheme int8")
     assert fit.boards[0].verdict == "no"
     assert fit.boards[0].reasons == (fit.refusal,)
 

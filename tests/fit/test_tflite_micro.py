@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from edgeq.children.other_python import OtherPython
 from edgeq.errors import MissingExtraError, PackageError, RefusedModelError
@@ -90,6 +91,14 @@ def test_a_uint8_model_is_told_the_remedy(tflite_micro: OtherPython, shared: Pat
     sample = [np.zeros((1, 224, 224, 3), np.uint8)]
     with pytest.raises(RefusedModelError, match="Hybrid models are not supported") as caught:
         micro.run(path.read_bytes(), [sample], 1, shown_as=path.name)
+    assert "--scheme int8" in str(caught.value.hint)
+
+
+def test_half_floats_are_told_the_remedy(tflite_micro: OtherPython) -> None:
+    tensors = [tensor("x", [1, 2], schema.TensorType.FLOAT16), tensor("y", [1, 2])]
+    content = model([graph(tensors, [0], [1], [operator(0, [0], [1])])], [(Operator.DEQUANTIZE, 3)])
+    with pytest.raises(RefusedModelError, match="input->type ==") as caught:
+        micro.run(content, [[np.ones((1, 2), np.float16)]], 1, shown_as="half.tflite")
     assert "--scheme int8" in str(caught.value.hint)
 
 

@@ -68,6 +68,15 @@ def test_a_phone_shows_the_meanings_of_options_whole(browse: Browse) -> None:
     assert {float(item.value_of_css_property("opacity")) for item in shown} == {0.0}
 
 
+def test_a_phone_shows_the_bars_of_a_result(browse: Browse) -> None:
+    chromium = browse(SITE / "notebook/index.html", 390)
+    widths = chromium.execute_script(
+        "return [...document.querySelectorAll('.output td > div')].map((bar) => bar.offsetWidth)"
+    )
+    assert len(widths) > 3
+    assert min(widths) > 20
+
+
 def test_tables_are_printed_whole(browse: Browse) -> None:
     chromium = browse(SITE / "tasks/index.html", 700)
     chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})

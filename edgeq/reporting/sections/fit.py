@@ -125,7 +125,7 @@ def _memory_bars(fit: Fit) -> BarPlot:
 
 
 def _operator_table(fit: Fit, name: str) -> Table:
-    titles = cells.columns("operator", ">version", "precision", ">number", "in tflite-micro")
+    titles = cells.columns("operator", ">version", "precision", ">number", "kernel in tflite-micro")
     rows = []
     for item in fit.operators:
         word = Cell("yes")
