@@ -24,6 +24,7 @@ from edgeq.errors import DataError
 from edgeq.files.reading import read_file
 from edgeq.issues import make_issue
 from edgeq.values import Issue, Preprocessing, TensorSpec
+from edgeq.wording import repeat_option
 
 _MOST_FILE_BYTES = 200_000_000
 _DIGEST_BYTES = 32
@@ -199,7 +200,8 @@ def _list_files(folder: Path, name: str) -> _Listing:
     if len(folders) == 1:
         raise DataError(
             f"{name} holds a single class folder, {folders[0]}/.",
-            hint=f"For {kind.many} without labels name that folder: --data {name}/{folders[0]}",
+            hint=f"For {kind.many} without labels name that folder: "
+            + repeat_option("--data", [f"{name}/{folders[0]}"]),
         )
     chosen, ends = list(taken[""]), []
     for class_name in folders:

@@ -45,6 +45,12 @@ KEYS: Mapping[str, type[int] | type[float] | tuple[str, ...]] = {
     "taper": ("hann", "hanning"),
     "filters": ("htk", "tensorflow"),
 }
+# The keys that a kind does not use.
+_FOREIGN = {
+    "spectrogram": ("bands", "coefficients", "low", "high", "floor", "filters"),
+    "log-mel": ("coefficients",),
+    "mfcc": (),
+}
 _MOST = 1 << 20  # of samples in a frame, points and bands
 
 
@@ -64,6 +70,10 @@ def build_front_end(values: Mapping[str, Any], spec: TensorSpec) -> FrontEnd:
             f"{next(iter(values))}= belongs to the front end of a sound.",
             hint=f"Write sound=KIND first, with KIND one of {', '.join(KINDS)}.",
         )
+    for key in _FOREIGN[kind]:
+        if key in values:
+            uses = " or ".join(f"sound={item}" for item in KINDS if key not in _FOREIGN[item])
+            raise UsageError(f"{key}= is not for sound={kind}.", hint=f"It is for {uses}.")
     needed = ["rate", "window", "hop"]
     needed += [] if kind == "spectrogram" else ["bands"]
     needed += ["coefficients"] if kind == "mfcc" else []
@@ -154,9 +164,6 @@ def _check(sound: FrontEnd) -> None:
         raise UsageError(f"fft={sound.fft} is smaller than window={sound.window}.")
     if sound.power not in (1, 2):
         raise UsageError(f"power= must be 1 or 2, not {sound.power}.")
-    for key in ("bands", "coefficients"):
-        if getattr(sound, key) and sound.kind == "spectrogram":
-            raise UsageError(f"{key}= is not for sound=spectrogram.")
     if sound.kind == "spectrogram":
         return
     if not 1 <= sound.bands <= _MOST:
@@ -172,8 +179,6 @@ def _check(sound: FrontEnd) -> None:
         raise UsageError(
             f"coefficients={sound.coefficients} must be from 1 to bands={sound.bands}."
         )
-    if sound.kind == "log-mel" and sound.coefficients:
-        raise UsageError("coefficients= is for sound=mfcc.")
 
 
 def _check_input(sound: FrontEnd, spec: TensorSpec) -> None:

@@ -20,6 +20,7 @@ from edgeq import cli
 from edgeq.ci.workflow import set_outputs, tell
 from edgeq.errors import UsageError
 from edgeq.escaping import markdown, no_command, printable
+from edgeq.files import storage
 from edgeq.records.reading import read_record
 
 
@@ -95,7 +96,7 @@ def _judge_model(inputs: Mapping[str, str], folder: Path) -> Judged:
         raise UsageError("The input test-data is missing.", hint="Name labelled samples.")
     if inputs["tflite"]:
         record = folder / f"{tflite.name}.json"
-        beside = Path(f"{tflite}.json")
+        beside = storage.record_beside(tflite)
         if beside.exists():
             record = beside
         else:  # a file of another tool: what can be read from it

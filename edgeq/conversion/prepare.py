@@ -152,7 +152,7 @@ def lower_checked(reader: Reader, options: ConvertOptions, folder: Path) -> Floa
 
 def open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tuple[Path, Path]:
     """Return temporary paths of the `.tflite` and its record; both are kept, or neither is."""
-    record = output.with_name(output.name + ".json")
+    record = storage.record_beside(output)
     for target in (output, record):
         storage.refuse_overwriting(target, sources)
     if output.suffix != ".tflite":
@@ -174,8 +174,7 @@ def _start_tensorflow(
     started: TensorFlowProcess | None,
 ) -> TensorFlowProcess | None:
     """Start TensorFlow if a step needs it: reading Keras files, or the stock calibrator."""
-    is_file = isinstance(model, (str, Path))
-    kind = model_kinds.identify(Path(model)) if is_file else "python"
+    kind = model_kinds.kind_of(model)
     if options.calibrator != "tflite" and kind in ("tflite", "python", *FRAMEWORKS):
         return None
     if kind == "tflite":
@@ -262,13 +261,12 @@ def open_reader(
         UsageError: options that have no effect for this kind of source.
         MissingExtraError: the converter for it is not installed.
     """
-    if not isinstance(model, (str, Path)):
+    kind = model_kinds.kind_of(model)
+    refuse_options(kind, options)
+    if kind == "python":
         from edgeq.converters.lowering.live import LiveReader
 
-        refuse_options("python", options)
         return LiveReader(model, find_inputs)
-    kind = model_kinds.identify(Path(model))
-    refuse_options(kind, options)
     if kind == "tflite":
         return None
     if kind in FRAMEWORKS:

@@ -24,7 +24,8 @@ def measure_needs(model: ModelFile, operators: Iterable[MicroOperator]) -> Micro
 
     Raises:
         MissingExtraError: tflite-micro is not installed.
-        PackageError: it refuses the model, crashes, or takes too long.
+        RefusedModelError: it refuses the model, or crashes on it.
+        PackageError: it takes too long, or is broken.
     """
     inputs, outputs = model.interface
     sample = [_example(spec, number) for number, spec in enumerate(inputs)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgeq.accuracy.inference import read_interface
 from edgeq.accuracy.paired_runs import require_clear_names, run_pairs
 from edgeq.conversion.prepare import Prepared
-from edgeq.converters.samples.open_samples import Samples, hold_out, spread
+from edgeq.converters.samples.open_samples import Samples, choose, hold_out, spread
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import DataError, UsageError
 from edgeq.metrics.catalogue import default_metrics
@@ -139,7 +139,7 @@ def _to_judge_on(ready: Prepared) -> tuple[Samples, tuple[int, ...]]:
     size = max(size, *(4 * label for label in labels))  # they wait in memory, and are joined there
     most = min(_MOST_SAMPLES, max(1, _MOST_BYTES // size))
     if plan.test is not None:
-        return plan.test, tuple(range(plan.test.count_up_to(most)))
+        return plan.test, choose(plan.test, most, ready.job.options.seed)
     assert plan.samples is not None
     indices = hold_out(plan.samples, plan.chosen, most)
     if not indices:

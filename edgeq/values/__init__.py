@@ -9,6 +9,7 @@ the JSON Schema shows them), and by `__post_init__` if one field depends on anot
 """
 
 from edgeq.values.bounds import (
+    JUDGEMENTS,
     Count,
     Judgement,
     Milliseconds,
@@ -95,6 +96,7 @@ __all__ = [
     "CALIBRATORS",
     "CORRECTIONS",
     "EFFORTS",
+    "JUDGEMENTS",
     "LAYOUTS",
     "LSTM_FORMS",
     "OBJECTIVES",

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
 from edgeq import api
 from edgeq.accuracy.verdict import worst_sqnr_db
+from edgeq.render.conversion import show_conversion
+from edgeq.render.notebook import as_html
+from edgeq.reporting.report import make_report
+from edgeq.reporting.values import Facts, Report
 from edgeq.tflite import flatbuffer
 from edgeq.values import Conversion
 from tests.converters.rewrites.tiny_graphs import Builder, schema
@@ -79,6 +85,13 @@ def floats(result: Conversion) -> list[str]:
     return [op.name for op in result.certificate.operators if op.precision == "float32"]
 
 
+def facts_of(report: Report) -> Facts:
+    """The report's facts about the file."""
+    (section,) = (item for item in report.sections if item.title == "Certificate")
+    (facts,) = (block for block in section.blocks if isinstance(block, Facts))
+    return facts
+
+
 def notes(result: Conversion, side: str) -> list[str]:
     return [item.message for item in result.issues if item.code == f"convert.{side}"]
 
@@ -101,6 +114,16 @@ def test_the_operator_that_joins_unlike_parts_stays_in_float(tmp_path: Path) -> 
     )
     record = json.loads((tmp_path / "int8.tflite.json").read_text())
     assert record["certificate"]["wide_outputs"] == list(proof.wide_outputs)
+    # Terminal, notebook and report say the same, and not that all of it is integer.
+    summary = (
+        f"INT8 weights and activations; float at the ends: output {name!r}, 1 operator "
+        "(CONCATENATION)"
+    )
+    report = make_report([tmp_path / "int8.tflite"])
+    told = dict(facts_of(report).rows)["precision"].text
+    assert told == summary
+    for shown in (click.unstyle(show_conversion(made)), html.unescape(as_html(made))):
+        assert f"Read back from the file: {summary}" in shown
 
 
 def test_a_sound_model_is_the_same_file_with_and_without_the_rule(tmp_path: Path) -> None:

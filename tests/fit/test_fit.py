@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from edgeq.children.child import TIME_LIMIT
 from edgeq.children.other_python import OtherPython
 from edgeq.cli import cli
+from edgeq.converters.proof.certificate import certify
 from edgeq.errors import PackageError, UsageError
-from edgeq.fit import boards, judging, kernel_code, needs, peaks, tflite_micro
+from edgeq.fit import boards, judging, kernel_code, needs, peaks
 from edgeq.fit.fit import fit_model
 from edgeq.fit.operators import METHODS, list_operators, require_supported
 from edgeq.gating.gate import gate
@@ -28,6 +30,7 @@ from tests.tiny_models import Operator as Op
 from tests.tiny_models import (
     add_one,
     double_int8,
+    endless,
     graph,
     model,
     mystery,
@@ -130,16 +133,23 @@ def test_inputs_that_are_made_up_are_valid() -> None:
 def test_the_peak_is_what_the_planner_needs(tflite_micro: OtherPython, shared: Path) -> None:
     """For a model without gaps between tensors: what is not persistent is the peak."""
     file = read_model(shared / "mlperf_tiny" / "pretrainedResnet_quant.tflite")
-    found = needs.measure_needs(file, list_operators(file))
-    steps = peaks.list_steps(file)
+    reports = certify(file).operators
+    found = needs.measure_needs(file, list_operators(reports))
+    steps = peaks.list_steps(file, reports)
     assert max(step.alive_bytes for step in steps) == found.recorded_bytes - found.persistent_bytes
     top = max(steps, key=lambda step: step.alive_bytes)
     assert (top.index, top.operator, top.alive_bytes) == (2, "CONV_2D", 49_152)
 
 
 def test_tensors_live_from_their_operator_to_the_last_reader() -> None:
-    """x -> a -> b -> y, and a is read again at the end; 16 floats are 64 bytes."""
-    tensors = [tensor(name, [1, 16]) for name in "xaby"] + [tensor("short", [1, 3])]
+    """x -> a -> b -> y, and a is read again at the end; 16 floats are 64 bytes.
+
+    An output that is left out, -1, takes none, although -1 is Python's index of the last tensor.
+    """
+    tensors = [tensor(name, [1, 16]) for name in "xaby"] + [
+        tensor("short", [1, 3]),
+        tensor("unused", [1, 99]),
+    ]
     main = graph(
         tensors,
         [0],
@@ -147,12 +157,13 @@ def test_tensors_live_from_their_operator_to_the_last_reader() -> None:
         [
             operator(0, [0], [1]),
             operator(0, [1], [2]),
-            operator(0, [2], [4]),
+            operator(1, [2], [4, -1]),
             operator(0, [1], [3]),
         ],
     )
-    file = parse_model(model([main], [(Op.ABS, 1)]), "m")
-    found = [step.alive_bytes for step in peaks.list_steps(file)]
+    file = parse_model(model([main], [(Op.ABS, 1), "Odd"]), "m")
+    steps = peaks.list_steps(file, certify(file).operators)
+    found = [step.alive_bytes for step in steps]
     assert found == [64 + 64, 64 + 64, 64 + 64 + 16, 64 + 64]
 
 
@@ -250,7 +261,7 @@ def test_own_boards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = boards.own_boards(file)["sensor-2"]
     assert (own.flash_bytes, own.ram_bytes, own.core) == (512 << 10, 64 << 10, "Cortex-M4")
     assert own.sources == ()
-    assert boards.choose(["sensor-2"], {"sensor-2": own}) == (own,)
+    assert boards.choose(["sensor-2"] * 2, {"sensor-2": own}) == (own,)
     with pytest.raises(UsageError, match="--board 'sensor-3' is unknown") as caught:
         boards.choose(["sensor-3"], {"sensor-2": own})
     assert "Did you mean 'sensor-2'?" in str(caught.value.hint)
@@ -264,6 +275,7 @@ def test_own_boards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ('[boards.b]\nflash = "1MB"\nrom = "1MB"\n', "line 3: unknown key 'rom'."),
         ('[boards."a b"]\nflash = "1MB"\nram = "1MB"\n', "line 1: 'a b' is not a board."),
         ("[boards]\nb = 3\n", "line 2: 'b' is not a board."),
+        ("[boards.b]\nflash = 9\nram = 9\ncore = 4\n", "line 4: core must be text, not 4."),
     ],
 )
 def test_mistakes_in_own_boards(tmp_path: Path, text: str, message: str) -> None:
@@ -347,7 +359,10 @@ def test_the_command(tflite_micro: OtherPython, vww: Path, tmp_path: Path) -> No
         (("--board", "pico"), "Did you mean 'raspberry-pi-pico'?"),
         (("--board", "ESP32"), "Did you mean 'esp32-devkitm-1'?"),
         (("--system-config", "x"), "--vela-config, --system-config and --memory-mode are for Vela"),
-        (("--ethos-u", "ethos-u99"), "--ethos-u 'ethos-u99' is unknown."),
+        (("--ethos-u", "ethos-u99"), "Unknown accelerator 'ethos-u99'; use one of ethos-u55-32,"),
+        (("--ethos-u", "ETHOS-U65-256"), "Did you mean 'ethos-u65-256'?"),
+        (("--ethos-u", ""), "Unknown accelerator ''; use one of"),
+        (("--coral", "--headroom-ram", "0"), "--headroom-ram are for boards, and none is"),
     ],
 )
 def test_wrong_options(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -356,14 +371,23 @@ def test_wrong_options(tmp_path: Path, arguments: tuple[str, ...], message: str)
     assert isinstance(done.exception, UsageError) and message in str(done.exception)
 
 
-def test_what_the_runtime_says_is_the_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*arguments: Any, **named: Any) -> Any:
-        raise PackageError("tflite-micro 1 does not run m.tflite: Hybrid models.")
-
-    monkeypatch.setattr(tflite_micro, "run", refuse)
-    (tmp_path / "m.tflite").write_bytes(add_one())
-    fit = fit_model(tmp_path / "m.tflite", boards=["teensy-41"])
-    assert fit.refusal == "tflite-micro 1 does not run m.tflite: Hybrid models"
+def test_what_the_runtime_says_is_the_reason(tflite_micro: OtherPython, shared: Path) -> None:
+    path = shared / "mobilenet_v1_025" / "mobilenet_v1_0.25_224_quant.tflite"
+    fit = fit_model(path, boards=["teensy-41"])
+    assert fit.refusal is not None
+    assert fit.refusal.startswith(f"tflite-micro {tflite_micro.version} does not run {path}: ")
+    assert "Hybrid models are not supported on TFLite Micro. Its kernels" in fit.refusal
+    assert fit.refusal.endswith("convert the model again with --scheme int8")
+    assert fit.boards[0].verdict == "no"
     assert fit.boards[0].reasons == (fit.refusal,)
+
+
+def test_a_run_that_takes_too_long_says_nothing_about_the_board(
+    tflite_micro: OtherPython, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m.tflite").write_bytes(endless())
+    monkeypatch.setenv(TIME_LIMIT, "1")
+    done = run(tmp_path / "m.tflite", "--board", "teensy-41")
+    assert isinstance(done.exception, PackageError)
+    assert done.exception.message == f"tflite-micro did not finish {tmp_path / 'm.tflite'} in 1 s."
+    assert done.exception.hint == "Set EDGEQ_TIME_LIMIT_S to allow more."

@@ -14,8 +14,6 @@ from edgeq.values.showing import bounded
 
 SCHEMA = "edgeq.package/1"
 
-_NOTHING = Preprocessing()
-
 Files = Mapping[str, bytes]  # path inside the package, with /, to content
 Arrays = Mapping[str, NDArray[Any]]  # tensor name to values
 
@@ -112,10 +110,16 @@ class Contract:
         return tuple(item.declared for item in self.inputs if item.declared is not None)
 
     @property
-    def letterboxed(self) -> InputContract | None:
-        """The first input that keeps the proportions of a picture; labels follow its pixels."""
-        found = (item for item in self.inputs if (item.preprocessing or _NOTHING).pad is not None)
-        return next(found, None)
+    def letterboxed(self) -> tuple[str, tuple[int, int]] | None:
+        """The first input that keeps the proportions of a picture: its name, height and width.
+
+        Labels follow its pixels.
+        """
+        for item in self.inputs:
+            how = item.preprocessing
+            if how is not None and how.resize is not None and how.pad is not None:
+                return item.spec.name, how.resize
+        return None
 
 
 @dataclass(frozen=True, eq=False)

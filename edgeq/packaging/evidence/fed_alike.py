@@ -18,12 +18,13 @@ from edgeq.records.parts import split
 from edgeq.records.reading import Record
 from edgeq.tflite.model_file import ModelFile
 from edgeq.values import Preprocessing
+from edgeq.wording import repeat_option
 
 
 def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record]) -> list[str]:
     """Compare the contract's preprocessing with the file's own and with that of every record.
 
-    Resizing and making grey are left out: they change nothing in samples that already fit.
+    What `are_same` leaves out may be added.
 
     Returns:
         What cannot be known, a sentence each.
@@ -40,8 +41,7 @@ def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record
             "calibrated with and carries.",
             hint="Leave --preprocess out, or convert again with the other one."
             if wanted == own
-            else "Write "
-            + " ".join(f"--preprocess {format_preprocessing(item)}" for item in wanted),
+            else f"Write {repeat_option('--preprocess', map(format_preprocessing, wanted))}",
         )
     notes = []
     for record, texts in _measured(records, contract.model.sha256):

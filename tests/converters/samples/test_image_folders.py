@@ -232,9 +232,9 @@ def test_16_bits_are_kept_and_refused_as_colour(tmp_path):
             "Keep either images only, or one folder of images per class.",
         ),
         (
-            ["cat/a.png"],
-            "{0} holds a single class folder, cat/. "
-            "For images without labels name that folder: --data {0}/cat",
+            ["cat 1/a.png"],
+            "{0} holds a single class folder, cat 1/. "
+            "For images without labels name that folder: --data '{0}/cat 1'",
         ),
     ],
 )

@@ -138,6 +138,12 @@ def tensorflow_features():
          "input 'sound' is 31x20."),
         (WORDS.replace("7600", "12000"), "low=80 and high=12000 must rise from 0 to half of "
          "rate=22050."),
+        ("sound=spectrogram,rate=8000,window=255,hop=128,low=20", "low= is not for "
+         "sound=spectrogram. It is for sound=log-mel or sound=mfcc."),
+        ("sound=spectrogram,rate=8000,window=255,hop=128,filters=htk", "filters= is not for "
+         "sound=spectrogram. It is for sound=log-mel or sound=mfcc."),
+        (f"{WORDS},coefficients=10", "coefficients= is not for sound=log-mel. It is for "
+         "sound=mfcc."),
         (f"{WORDS},fft=512", "fft=512 is smaller than window=1024."),
         (f"{WORDS},resize=31x20", "sound= and resize= cannot be combined for input 'sound'. "
          "Numbers may follow a front end: scale=, offset=, mean=, std=."),

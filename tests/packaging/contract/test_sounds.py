@@ -15,13 +15,14 @@ from edgeq.errors import PackageError, UsageError
 from edgeq.models import words
 from edgeq.packaging.assembly.build import make_package
 from edgeq.packaging.container.writing import write_package
-from edgeq.packaging.contract.contract import make_contract, read_tflite
+from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.front_end import compute
 from edgeq.packaging.contract.values import Contract, Golden
 from edgeq.packaging.evidence.fed_alike import check_feeding
 from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.sounds import find_sound_faults
 from edgeq.packaging.golden.vectors import find_faults, golden_files, read_golden
+from edgeq.tflite.model_file import read_model
 from edgeq.values import TensorSpec
 from tests.packaging.conftest import verify_here
 from tests.tiny_models import passing
@@ -57,7 +58,7 @@ def test_other_features_than_measured_are_refused(model: Path) -> None:
     from edgeq.conversion.file_metadata import Carried, finish_file
 
     model.write_bytes(finish_file(model.read_bytes(), Carried(preprocessing=(WORDS,))))
-    file = read_tflite(model)
+    file = read_model(model)
     assert check_feeding(file, make_contract(model), ()) == []
     other = WORDS.replace("low=80", "low=90")
     with pytest.raises(UsageError, match="contradicts"):
@@ -73,7 +74,7 @@ def golden(spoken: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> tupl
     path.write_bytes(passing((1, 31, 20), (1, 620), None))
     contract = declare(path, f"{WORDS},mean=2,std=4")
     data = {"x": spoken}
-    made = make_golden(read_tflite(path), contract, data, resolve_device("local"), count=3)
+    made = make_golden(read_model(path), contract, data, resolve_device("local"), count=3)
     return contract, made
 
 
@@ -139,7 +140,7 @@ def test_a_floor_below_rounding_errors_is_refused(model: Path) -> None:
     tone = np.sin(2 * np.pi * np.arange(3 * 22050).reshape(3, -1) * 100 / 1024)
     contract = declare(model, WORDS.replace("0.001,taper=hanning", "1e-40"))
     with pytest.raises(PackageError, match="floor=1e-40 is too small for these samples"):
-        make_golden(read_tflite(model), contract, {"x": tone}, resolve_device("local"), count=3)
+        make_golden(read_model(model), contract, {"x": tone}, resolve_device("local"), count=3)
 
 
 # ---------------------------------------------------------------- the tables of generated code

@@ -15,7 +15,6 @@ from edgeq.metrics.boxes import Decoding
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.results import plan_boxes
 from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
-from edgeq.packaging.targets.box_values import describe_letterbox
 from edgeq.packaging.targets.python.literals import string
 from edgeq.packaging.targets.python.wheel import pep440
 from edgeq.packaging.targets.target import templates
@@ -78,7 +77,7 @@ def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
     has_scores = any(item.labels for item in contract.outputs)
     boxes = _describe_boxes(contract)
     results = _describe_results(contract)
-    letterbox = describe_letterbox(contract)
+    _, letterbox = contract.letterboxed or (None, None)
     has_sounds = any(item.front_end is not None for item in contract.inputs)
     # The signature whose names the contract has; see `flatbuffer.interface`.
     keys = (
@@ -98,7 +97,7 @@ def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
         "joins": [_describe_join(item) for item in contract.joins],
         "boxes": boxes,
         "results": results,
-        "letterbox": letterbox and tuple(letterbox.values()),
+        "letterbox": letterbox,
         "result_names": [
             *(["Box", "Boxes"] if boxes else []),
             *(["Join"] if contract.joins else []),
@@ -141,7 +140,8 @@ def _describe_input(item: InputContract) -> dict[str, Any]:
     if declared.resize is not None:
         sizes = ", ".join(map(str, declared.resize))
         is_stretched = declared.pad is None
-        steps = [f"resize({sizes})" if is_stretched else f"letterbox({sizes}, {declared.pad})"]
+        boxed = f"letterbox({sizes}, {declared.pad}, find_letterbox)"
+        steps = [f"resize({sizes})" if is_stretched else boxed]
     steps += [declared.channels] if declared.channels != "rgb" else []
     settings = _settings(item.spec)
     if steps:
