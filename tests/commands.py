@@ -46,3 +46,13 @@ def run_edgeq(
     status = ended.value.code
     assert isinstance(status, int)
     return subprocess.CompletedProcess(words, status, printed.getvalue(), told.getvalue())
+
+
+def find_torch_packages() -> list[str]:
+    """The packages of the environment with PyTorch, if it has the same version of Python."""
+    if not (python := os.environ.get("EDGEQ_TORCH_PYTHON")):
+        return []
+    asked = "import sys, sysconfig; print(sys.version_info[:2], sysconfig.get_path('purelib'))"
+    found = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True).stdout
+    version, _, folder = found.strip().rpartition(" ")
+    return [folder] if version == str(sys.version_info[:2]) else []

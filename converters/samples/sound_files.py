@@ -16,6 +16,7 @@ from edgeq.values import Issue, Preprocessing, TensorSpec
 
 _INTEGER, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _FORMATS = {_INTEGER: (8, 16, 24, 32), _FLOAT: (32, 64)}  # bits of each
+_UNKNOWN_SIZE = 0xFFFFFFFF  # of a sound that a program wrote into a pipe
 Real = NDArray[np.float32]
 
 
@@ -86,12 +87,18 @@ def _read(content: bytes, where: str) -> tuple[int, Real]:
     place = 12
     while place + 8 <= len(content) and b"data" not in parts:
         key, size = struct.unpack_from("<4sI", content, place)
+        left = len(content) - place - 8
+        if left < size != _UNKNOWN_SIZE:
+            raise DataError(
+                f"{where} is truncated: a part of it states {size:,} bytes, and {left:,} follow.",
+                hint="Repair or remove it.",
+            )
         parts[key] = content[place + 8 : place + 8 + size]
         place += 8 + size + size % 2
     form = parts.get(b"fmt ", b"")
     if len(form) < 16 or b"data" not in parts:
         raise DataError(f"{where} is damaged or truncated.", hint="Repair or remove it.")
-    tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", form)
+    tag, channels, rate, _, frame, bits = struct.unpack_from("<HHIIHH", form)
     if tag == _EXTENSIBLE and len(form) >= 26:
         (tag,) = struct.unpack_from("<H", form, 24)
     if channels != 1:
@@ -103,6 +110,11 @@ def _read(content: bytes, where: str) -> tuple[int, Real]:
         raise DataError(
             f"{where} has format {tag} with {bits} bits; edgeq reads PCM of 8 to 32 bits and "
             "floats.",
+            hint="Convert it: ffmpeg -i IN.wav -c:a pcm_s16le OUT.wav",
+        )
+    if frame != bits // 8:
+        raise DataError(
+            f"{where} has {bits} bits in {frame} bytes, which edgeq does not read.",
             hint="Convert it: ffmpeg -i IN.wav -c:a pcm_s16le OUT.wav",
         )
     count = len(parts[b"data"]) // (bits // 8)
