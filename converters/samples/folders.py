@@ -18,7 +18,7 @@ from edgeq.converters.samples.image_files import IMAGE_SUFFIXES, ImageDecoder
 from edgeq.converters.samples.input_shapes import Array
 from edgeq.converters.samples.numpy_files import ArrayDecoder
 from edgeq.converters.samples.preprocessing import find_preprocessing
-from edgeq.converters.samples.sound_files import SoundDecoder
+from edgeq.converters.samples.sounds.wav_files import SoundDecoder
 from edgeq.converters.samples.sources import Row, Source, require_count, require_one_input
 from edgeq.errors import DataError
 from edgeq.files.reading import read_file

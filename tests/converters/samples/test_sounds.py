@@ -7,9 +7,9 @@ import wave
 import numpy as np
 import pytest
 
-from edgeq.converters.samples.front_end import transform
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import apply, format_preprocessing, parse_preprocessing
+from edgeq.converters.samples.sounds.front_end import transform
 from edgeq.errors import DataError, UsageError
 from edgeq.issues import make_issue
 from edgeq.models import words
@@ -323,5 +323,5 @@ def test_damaged_bytes_give_a_sound_or_one_sentence(tmp_path):
 def test_a_long_clip_is_transformed_in_blocks(monkeypatch):
     clip = sounds(1)[0]
     whole = apply(declare(WORDS), clip)
-    monkeypatch.setattr("edgeq.converters.samples.features._BLOCK_POINTS", 5 * 1024)
+    monkeypatch.setattr("edgeq.converters.samples.sounds.features._BLOCK_POINTS", 5 * 1024)
     np.testing.assert_allclose(apply(declare(WORDS), clip), whole, rtol=1e-6)
