@@ -128,13 +128,14 @@ def test_the_file_of_a_project_is_not_a_record(tmp_path: Path) -> None:
         )
 
 
-def test_a_model_is_not_a_record(float_file: Path) -> None:
+def test_a_model_without_a_record_is_told_how_to_get_one(float_file: Path) -> None:
     done = edgeq("show", float_file)
     assert done.returncode == 4
-    assert done.stderr.startswith(
-        f"error: {float_file} is not an edgeq record: it is a TensorFlow Lite model.\n"
+    assert done.stderr == (
+        f"error: {float_file} has no record: there is no {float_file}.json.\n"
+        "hint:  convert and tune write it. For a file of another tool: edgeq inspect "
+        f"{float_file} -o {float_file}.json\n"
     )
-    assert f"beside it; edgeq inspect {float_file} lists it.\n" in done.stderr
 
 
 # Every command that reads a .tflite or a file about one, and what it needs besides.
