@@ -18,7 +18,7 @@ from edgeq.converters.samples.image_files import IMAGE_SUFFIXES, ImageDecoder
 from edgeq.converters.samples.input_shapes import Array
 from edgeq.converters.samples.numpy_files import ArrayDecoder
 from edgeq.converters.samples.preprocessing import find_preprocessing
-from edgeq.converters.samples.sound_files import SoundDecoder
+from edgeq.converters.samples.sounds.wav_files import SoundDecoder
 from edgeq.converters.samples.sources import Row, Source, require_count, require_one_input
 from edgeq.errors import DataError
 from edgeq.files.reading import read_file
@@ -28,6 +28,7 @@ from edgeq.wording import repeat_option
 
 _MOST_FILE_BYTES = 200_000_000
 _DIGEST_BYTES = 32
+_OF_MACS = "__MACOSX"  # the hidden files of a Mac, in the archives that it makes
 
 
 class Decoder(Protocol):
@@ -233,7 +234,7 @@ def _scan(folder: Path, name: str, seen: int) -> tuple[list[str], list[str], lis
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
+                if entry.name.startswith(".") or entry.name == _OF_MACS:
                     continue
                 seen += 1
                 require_count(seen, name, "files or more")
