@@ -134,6 +134,16 @@ def test_the_file_of_a_project_is_not_a_record(tmp_path: Path) -> None:
         )
 
 
+def test_a_model_without_a_record_is_told_how_to_get_one(float_file: Path) -> None:
+    done = edgeq("show", float_file)
+    assert done.returncode == 4
+    assert done.stderr == (
+        f"error: {float_file} has no record: there is no {float_file}.json.\n"
+        "hint:  convert and tune write it. For a file of another tool: edgeq inspect "
+        f"{float_file} -o {float_file}.json\n"
+    )
+
+
 def test_a_report_is_not_a_record(tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     page.write_text("<!doctype html><title>x</title>")
