@@ -1,5 +1,6 @@
 """Packages of keyword models: the front end as tables, and golden vectors from sounds on."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,18 @@ from edgeq.converters.samples.preprocessing import format_preprocessing, parse_p
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import PackageError, UsageError
 from edgeq.models import words
-from edgeq.packaging.contract.contract import make_contract, read_tflite
+from edgeq.packaging.assembly.build import make_package
+from edgeq.packaging.container.writing import write_package
+from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.front_end import compute
 from edgeq.packaging.contract.values import Contract, Golden
-from edgeq.packaging.evidence.fed_alike import check_feeding, note_features
+from edgeq.packaging.evidence.fed_alike import check_feeding
 from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.sounds import find_sound_faults
 from edgeq.packaging.golden.vectors import find_faults, golden_files, read_golden
+from edgeq.tflite.model_file import read_model
 from edgeq.values import TensorSpec
+from tests.packaging.conftest import verify_here
 from tests.tiny_models import passing
 
 WORDS = (
@@ -39,7 +44,7 @@ def declare(model: Path, text: str) -> Contract:
     return make_contract(model, preprocess=[text])
 
 
-def test_code_takes_features_and_numbers_follow(model: Path) -> None:
+def test_the_numbers_of_code_follow_the_front_end(model: Path) -> None:
     contract = declare(model, f"{WORDS},mean=2,std=4")
     (item,) = contract.inputs
     assert item.front_end is not None
@@ -49,20 +54,11 @@ def test_code_takes_features_and_numbers_follow(model: Path) -> None:
     assert declare(model, WORDS).preprocessing == ()
 
 
-def test_the_warning_names_the_features_if_a_target_does_not_compute_them(model: Path) -> None:
-    contract = declare(model, WORDS)
-    assert check_feeding(read_tflite(model), contract, ()) == []
-    assert note_features(contract) == [
-        f"input 'x' takes the features of {WORDS}: the app computes them from the sound, the "
-        "package's code does not"
-    ]
-
-
 def test_other_features_than_measured_are_refused(model: Path) -> None:
     from edgeq.conversion.file_metadata import Carried, finish_file
 
     model.write_bytes(finish_file(model.read_bytes(), Carried(preprocessing=(WORDS,))))
-    file = read_tflite(model)
+    file = read_model(model)
     assert check_feeding(file, make_contract(model), ()) == []
     other = WORDS.replace("low=80", "low=90")
     with pytest.raises(UsageError, match="contradicts"):
@@ -78,7 +74,7 @@ def golden(spoken: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> tupl
     path.write_bytes(passing((1, 31, 20), (1, 620), None))
     contract = declare(path, f"{WORDS},mean=2,std=4")
     data = {"x": spoken}
-    made = make_golden(read_tflite(path), contract, data, resolve_device("local"), count=3)
+    made = make_golden(read_model(path), contract, data, resolve_device("local"), count=3)
     return contract, made
 
 
@@ -122,12 +118,29 @@ def test_vectors_that_prove_no_front_end_are_told(golden: tuple[Contract, Golden
     assert "sounds are not for the inputs" in fault
 
 
+def test_verify_computes_the_features_again(spoken: np.ndarray, tmp_path: Path) -> None:
+    model, data = tmp_path / "words.tflite", tmp_path / "clips.npz"
+    model.write_bytes(passing((1, 31, 20), (1, 620), None))
+    np.savez(data, x=spoken)
+    made = make_package(model, "python", data=data, preprocess=(WORDS,), vectors=2)
+    assert made.warnings == ()
+    write_package(made.files, tmp_path / "a.zip")
+    checks = {check.name: check for check in verify_here(tmp_path / "a.zip").checks}
+    assert checks["inputs"].verdict == "pass"
+    assert re.fullmatch(
+        r"2 raw samples give the tensors inside, exactly, and their sounds the features, within "
+        r"\de-0[56]",
+        checks["inputs"].detail[0],
+    )
+    assert checks["code"].verdict == "pass"
+
+
 def test_a_floor_below_rounding_errors_is_refused(model: Path) -> None:
     """A pure tone: most bands hold rounding errors only."""
     tone = np.sin(2 * np.pi * np.arange(3 * 22050).reshape(3, -1) * 100 / 1024)
     contract = declare(model, WORDS.replace("0.001,taper=hanning", "1e-40"))
     with pytest.raises(PackageError, match="floor=1e-40 is too small for these samples"):
-        make_golden(read_tflite(model), contract, {"x": tone}, resolve_device("local"), count=3)
+        make_golden(read_model(model), contract, {"x": tone}, resolve_device("local"), count=3)
 
 
 # ---------------------------------------------------------------- the tables of generated code

@@ -10,7 +10,7 @@ from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.front_end import make_tables
 from edgeq.packaging.contract.values import InputContract
 
-# A string has at most 65,535 bytes, and a method 64 KB, of which each line takes 8 bytes.
+# A string has at most 65,535 bytes, and a method 64 KB; each line takes 8 bytes.
 _WIDTH = 1000
 
 
