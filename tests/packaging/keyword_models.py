@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.converters.samples.features import fit_length
-from edgeq.converters.samples.front_end import clip_length, transform
 from edgeq.converters.samples.preprocessing import parse_preprocessing
+from edgeq.converters.samples.sounds.features import fit_length
+from edgeq.converters.samples.sounds.front_end import clip_length, transform
 from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.evidence.inputs import PackageInputs
@@ -22,9 +22,9 @@ from tests.tiny_models import passing
 FRONT_ENDS = {
     "log-mel": (31, 20, "sound=log-mel,rate=22050,window=1024,hop=700,bands=20,low=80,high=7600,"
                 "floor=0.001,taper=hanning"),
-    "mfcc": (20, 13, "sound=mfcc,rate=22050,window=600,hop=500,fft=600,bands=40,coefficients=13,"
+    "mfcc": (20, 13, "sound=mfcc,rate=22050,window=600,hop=500,fft=640,bands=40,coefficients=13,"
              "low=20,filters=tensorflow,mean=3,std=2"),
-    "spectrogram": (9, 226, "sound=spectrogram,rate=22050,window=450,hop=441,fft=450,power=1"),
+    "spectrogram": (9, 241, "sound=spectrogram,rate=22050,window=450,hop=441,fft=480,power=1"),
 }  # fmt: skip
 
 

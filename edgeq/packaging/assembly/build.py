@@ -39,7 +39,7 @@ from edgeq.packaging.evidence.class_order import (
     require_order,
     scored_names,
 )
-from edgeq.packaging.evidence.fed_alike import check_feeding, note_features
+from edgeq.packaging.evidence.fed_alike import check_feeding
 from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.evidence.records import NAME_DATA, Evidence, find_data, find_evidence
 from edgeq.packaging.golden.sampling import make_golden
@@ -169,7 +169,7 @@ def _gather(
         preprocess=chosen.preprocess, decode=chosen.decode,
     )  # fmt: skip
     contract, evidence, measured = _find_measured(model, contract, records)
-    warnings = _find_feeding_doubts(kind, model, contract, evidence)
+    warnings = check_feeding(model, contract, evidence.records)
     verdict = evidence.verdict
     if verdict.word not in ("pass", "none") and not chosen.is_forced:
         raise GateError(
@@ -222,13 +222,6 @@ def _gather(
         other = "".join(f"{why}; " for why in find_misfits(contract, scored))
         notes.append(f"no labels: {other}--labels names the classes")
     return inputs, tuple(notes)
-
-
-def _find_feeding_doubts(
-    kind: Target, model: ModelFile, contract: Contract, evidence: Evidence
-) -> list[str]:
-    found = check_feeding(model, contract, evidence.records)
-    return found if kind.computes_features else found + note_features(contract)
 
 
 def _repeated_names(contract: Contract) -> list[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edgeq.conversion.file_metadata import read_preprocessing
-from edgeq.converters.samples.front_end import format_front_end
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.samples.same_feeding import are_same, with_sizes
 from edgeq.errors import UsageError
@@ -66,17 +65,6 @@ def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record
             hint="Measure again with the package's preprocessing, or package what was measured.",
         )
     return notes
-
-
-def note_features(contract: Contract) -> list[str]:
-    """Name the features that the app has to compute itself, a sentence each."""
-    return [
-        f"input {item.spec.name!r} takes the features of "
-        f"{','.join(format_front_end(item.front_end))}: the app computes them from the sound, "
-        "the package's code does not"
-        for item in contract.inputs
-        if item.front_end is not None
-    ]
 
 
 def _measured(records: Sequence[Record], sha256: str) -> Iterator[tuple[Record, tuple[str, ...]]]:

@@ -38,7 +38,6 @@ class Target:
         takes_metadata: whether the shipped file gets TensorFlow Lite's standard metadata.
         has_metadata_readers: whether apps read those with MediaPipe and ML Kit, whose limits a
             user then has to know.
-        computes_features: whether the code takes sounds; otherwise it takes their features.
         runs_model: whether `make_files` runs the model.
         unversioned_runtime: the runtime, when it is not TensorFlow Lite with its releases.
         forms: layouts that `PackageInputs.form` can request, the default first; none when there is
@@ -52,7 +51,6 @@ class Target:
     check_model: Callable[[ModelFile], None] = _accept
     takes_metadata: bool = True
     has_metadata_readers: bool = False
-    computes_features: bool = False
     runs_model: bool = False
     unversioned_runtime: str | None = None
     forms: tuple[str, ...] = ()

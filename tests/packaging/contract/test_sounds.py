@@ -1,5 +1,6 @@
 """Packages of keyword models: the front end as tables, and golden vectors from sounds on."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,20 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq.converters.samples.front_end import transform
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
+from edgeq.converters.samples.sounds.front_end import transform
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import PackageError, UsageError
 from edgeq.models import words
+from edgeq.packaging.assembly.build import make_package
+from edgeq.packaging.container.writing import write_package
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.front_end import compute
 from edgeq.packaging.contract.values import Contract, Golden
-from edgeq.packaging.evidence.fed_alike import check_feeding, note_features
+from edgeq.packaging.evidence.fed_alike import check_feeding
 from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.sounds import find_sound_faults
 from edgeq.packaging.golden.vectors import find_faults, golden_files, read_golden
 from edgeq.tflite.model_file import read_model
 from edgeq.values import TensorSpec
+from tests.packaging.conftest import verify_here
 from tests.tiny_models import passing
 
 WORDS = (
@@ -40,7 +44,7 @@ def declare(model: Path, text: str) -> Contract:
     return make_contract(model, preprocess=[text])
 
 
-def test_code_takes_features_and_numbers_follow(model: Path) -> None:
+def test_the_numbers_of_code_follow_the_front_end(model: Path) -> None:
     contract = declare(model, f"{WORDS},mean=2,std=4")
     (item,) = contract.inputs
     assert item.front_end is not None
@@ -48,15 +52,6 @@ def test_code_takes_features_and_numbers_follow(model: Path) -> None:
     assert [format_preprocessing(how) for how in contract.preprocessing] == ["mean=2,std=4"]
     assert [format_preprocessing(how) for how in contract.declared] == [f"{WORDS},mean=2,std=4"]
     assert declare(model, WORDS).preprocessing == ()
-
-
-def test_the_warning_names_the_features_if_a_target_does_not_compute_them(model: Path) -> None:
-    contract = declare(model, WORDS)
-    assert check_feeding(read_model(model), contract, ()) == []
-    assert note_features(contract) == [
-        f"input 'x' takes the features of {WORDS}: the app computes them from the sound, the "
-        "package's code does not"
-    ]
 
 
 def test_other_features_than_measured_are_refused(model: Path) -> None:
@@ -121,6 +116,23 @@ def test_vectors_that_prove_no_front_end_are_told(golden: tuple[Contract, Golden
     assert "are not for the inputs" in told(own, feature_tolerances={})
     (fault,) = find_sound_faults(replace(made, vectors=(replace(first, sounds={}),)), contract)
     assert "sounds are not for the inputs" in fault
+
+
+def test_verify_computes_the_features_again(spoken: np.ndarray, tmp_path: Path) -> None:
+    model, data = tmp_path / "words.tflite", tmp_path / "clips.npz"
+    model.write_bytes(passing((1, 31, 20), (1, 620), None))
+    np.savez(data, x=spoken)
+    made = make_package(model, "python", data=data, preprocess=(WORDS,), vectors=2)
+    assert made.warnings == ()
+    write_package(made.files, tmp_path / "a.zip")
+    checks = {check.name: check for check in verify_here(tmp_path / "a.zip").checks}
+    assert checks["inputs"].verdict == "pass"
+    assert re.fullmatch(
+        r"2 raw samples give the tensors inside, exactly, and their sounds the features, within "
+        r"\de-0[56]",
+        checks["inputs"].detail[0],
+    )
+    assert checks["code"].verdict == "pass"
 
 
 def test_a_floor_below_rounding_errors_is_refused(model: Path) -> None:

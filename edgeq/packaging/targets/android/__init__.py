@@ -117,5 +117,4 @@ TARGET = Target(
     find_models=find_models,
     find_libraries=_find_libraries,
     has_metadata_readers=True,
-    computes_features=True,
 )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from edgeq.converters.samples.front_end import format_front_end
+from edgeq.converters.samples.sounds.front_end import format_front_end
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.front_end import make_tables
 from edgeq.packaging.contract.values import InputContract
 
-# A string has at most 65,535 bytes, and a method 64 KB, of which each line takes 8 bytes.
+# A string has at most 65,535 bytes, and a method 64 KB; each line takes 8 bytes.
 _WIDTH = 1000
 
 

@@ -30,7 +30,6 @@ TARGET = Target(
     find_libraries=_find_libraries,
     check_model=require_supported,
     takes_metadata=False,  # a microcontroller has no reader for it, and no flash to waste
-    computes_features=True,
     runs_model=True,
     forms=tuple(FORMS),
     unversioned_runtime="TensorFlow Lite for Microcontrollers",

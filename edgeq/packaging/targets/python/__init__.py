@@ -160,5 +160,4 @@ TARGET = Target(
     make_files=make_files,
     find_models=find_models,
     find_libraries=_find_libraries,
-    computes_features=True,
 )

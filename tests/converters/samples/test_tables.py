@@ -80,7 +80,7 @@ def test_rows_are_picked_by_index(tmp_path):
             [PAIR],
             "{} has 3 columns for input 'x', which takes 2 values.",
         ),
-        ("y,label,a\n1,1,1\n", [PAIR], "{} has two label columns, 'y' and 'label'. Keep one."),
+        ("y,label,a\n1,1,1\n", [PAIR], "{} has several labels, 'y' and 'label'. Keep one."),
         (
             "x[0],x[1]\n1,2\n",
             [PAIR, SCALAR],
