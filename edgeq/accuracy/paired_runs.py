@@ -239,9 +239,19 @@ def labelled_pairs(
     on_progress: Callable[[str, int, int | None], None],
     step: str,
 ) -> Iterator[Pair]:
-    """Yield labelled samples and report the progress."""
+    """Yield labelled samples and report the progress.
+
+    Raises:
+        DataError: a sample has NaN, which would count as a wrong answer of the model.
+    """
     indices = None if count is None else choose(opened, count, seed)
     total = opened.count if indices is None else len(indices)
     for number, sample in enumerate(opened.iterate(indices)):
         on_progress(step, number, total)
+        for name, values in sample.inputs.items():
+            if values.dtype.kind == "f" and np.isnan(values).any():
+                raise DataError(
+                    f"Sample {sample.index} of {opened.ref.source} has NaN for input {name!r}.",
+                    hint="Remove or repair the samples with NaN; numpy.isnan finds them.",
+                )
         yield sample.inputs, sample.label

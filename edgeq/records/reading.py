@@ -21,7 +21,7 @@ import msgspec
 
 from edgeq.comparison.parity import Parity
 from edgeq.devices.fleet import Fleet
-from edgeq.errors import RecordError
+from edgeq.errors import RecordError, nearest_path
 from edgeq.files import storage
 from edgeq.files.kinds import FileKind, find_kind, find_kind_of
 from edgeq.files.reading import read_file
@@ -130,7 +130,10 @@ def open_record(path: Path, most: int = MOST_BYTES) -> tuple[Record, bytes]:
     except OSError as error:
         if path.is_dir() and (kind := find_kind(path)) is not None:
             raise _refuse(str(path), kind) from error
-        raise RecordError(f"{source} cannot be read: {error.strerror or error}.") from error
+        raise RecordError(
+            f"{source} cannot be read: {error.strerror or error}.",
+            hint=nearest_path(source).strip() or None,
+        ) from error
     record = parse_record(content, str(source))
     if source != path:
         _require_same(path, record)

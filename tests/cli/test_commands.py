@@ -272,6 +272,20 @@ def test_a_scheme_may_be_typed_in_capitals(float_file: Path, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
 
 
+def test_a_sample_with_nan_is_not_a_wrong_answer(float_file: Path, int8_mobilenet: Path) -> None:
+    import edgeq as package
+
+    samples = np.zeros((6, 28, 28, 1), np.float32)
+    samples[4, 3, 3] = np.nan
+    data = {"x": samples, "y": np.zeros(6, np.int64)}
+    for call in (
+        lambda: package.evaluate(float_file, data),
+        lambda: package.compare(float_file, int8_mobilenet, data, latency=False),
+    ):
+        with pytest.raises(DataError, match=r"^Sample 4 of <arrays> has NaN for input 'image'\. "):
+            call()
+
+
 def test_samples_on_another_scale_than_the_candidate_takes_are_told(
     float_file: Path, int8_mobilenet: Path
 ) -> None:

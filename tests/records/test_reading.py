@@ -220,7 +220,11 @@ def test_the_schemes_of_records_are_those_that_convert_knows() -> None:
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     done = run("show", tmp_path / "none.json")
-    assert str(done.exception) == f"{tmp_path}/none.json cannot be read: No such file or directory."
+    reason = f"{tmp_path}/none.json cannot be read: No such file or directory."
+    assert str(done.exception) == reason
+    (tmp_path / "one.json").touch()
+    done = run("show", tmp_path / "none.json")
+    assert str(done.exception) == f"{reason} Did you mean '{tmp_path}/one.json'?"
 
 
 def test_records_without_an_envelope_and_with_fields_of_tomorrow_are_read(

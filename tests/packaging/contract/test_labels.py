@@ -78,6 +78,12 @@ def test_what_is_no_list_of_names_is_refused(tmp_path: Path, content: bytes, wor
         read_labels(path)
 
 
+def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").touch()
+    with pytest.raises(UsageError, match=f"Did you mean '{tmp_path}/labels.txt'. Give a text file"):
+        read_labels(tmp_path / "label.txt")
+
+
 @pytest.mark.parametrize("between", [" ", "\t", ": ", " , "])
 def test_the_command_that_removes_numbers_gives_the_names(tmp_path: Path, between: str) -> None:
     path = tmp_path / "my labels.txt"
