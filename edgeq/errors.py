@@ -113,7 +113,7 @@ class SourceError(EdgeqError):
 
 
 def missing_model(path: Path) -> SourceError:
-    """The error for a model file that is not there, with the nearest name."""
+    """The error for a model file that is missing, with the nearest name."""
     return SourceError(
         f"{path} does not exist.", hint=nearest_path(path).strip() or "Check the path."
     )

@@ -59,3 +59,13 @@ def read_only(words: list[str]) -> None:
         assert command is not None, f"{words}: there is no {name!r}"
     assert command is not None
     command.make_parser(click.Context(command)).parse_args(rest)
+
+
+def find_torch_packages() -> list[str]:
+    """The packages of the environment with PyTorch, if it has the same version of Python."""
+    if not (python := os.environ.get("EDGEQ_TORCH_PYTHON")):
+        return []
+    asked = "import sys, sysconfig; print(sys.version_info[:2], sysconfig.get_path('purelib'))"
+    found = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True).stdout
+    version, _, folder = found.strip().rpartition(" ")
+    return [folder] if version == str(sys.version_info[:2]) else []

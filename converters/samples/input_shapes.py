@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -147,6 +148,8 @@ def _shape_error(
         hint = f"Declare it: {repeat_option('--preprocess', texts)}" if texts else None
     elif len(shape) + 1 == len(wanted) and shape == wanted[1:]:
         hint = "The first dimension must count samples: store one sample as x[None]."
+    if hint is None and shape == (math.prod(wanted),):
+        hint = f"Store the samples as x.reshape{(-1, *wanted)}."
     return DataError(f"{takes}, but {holds}.", hint=hint, preprocess=texts)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,16 @@ class Samples:
             class_names=tuple(map(printable, self.class_names)),
             samples_sha256=self._source.digest_of_samples(),
         )
+
+    @property
+    def name(self) -> str:
+        """The data as the user named it."""
+        return self._source.name
+
+    @property
+    def class_folder(self) -> Path | None:
+        """The folder whose folders are the classes; None if labels are from elsewhere."""
+        return self._source.class_folder
 
     @property
     def count(self) -> int | None:

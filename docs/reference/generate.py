@@ -59,11 +59,12 @@ def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> st
 def _command(command: click.Command, context: click.Context) -> Iterator[str]:
     """The words of `--help`, and the same for each subcommand."""
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-    examples = (command.epilog or "").removeprefix("\b\nExample:\n")
     yield from ("", f"## {context.command_path}", "")
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
         yield from (_paragraph(paragraph), "")
-    yield from ("```text", usage, *inspect.cleandoc(examples).splitlines(), "```", "")
+    yield from ("```text", usage, "```", "")
+    for line in (command.epilog or "").removeprefix("\b\nExample:\n").splitlines():
+        yield from (_paragraph(line.strip()), "")
     yield from ("| option | meaning |", "|---|---|")
     for parameter in command.get_params(context):
         # Arguments have a record without words: they are explained above.

@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgeq.accuracy.class_names import require_clear_names
 from edgeq.accuracy.inference import read_interface
 from edgeq.accuracy.paired_runs import (
     labelled_pairs,
     make_scorers,
     measure_quality,
-    require_clear_names,
 )
 from edgeq.accuracy.verdict import judge_comparison
 from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
-from edgeq.conversion.feeding import doubts_of_record, was_held_out
+from edgeq.conversion.feeding import inherited_doubts, known_classes, read_makers, was_held_out
 from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
 from edgeq.conversion.ways_out import find_ways_out, is_lost, open_reconverter
 from edgeq.converters.lowering.model_kinds import shown
@@ -96,7 +96,8 @@ def _compare(
         if preprocess is None:
             texts = read_preprocessing(second) or read_preprocessing(first)
         opened = open_samples(data, leader.inputs, parse_preprocessing(texts, leader.inputs))
-        require_clear_names(opened.class_names, leader.outputs)
+        makers = read_makers(candidate)
+        require_clear_names(opened, leader.outputs, known_classes(makers))
         pairs = labelled_pairs(opened, samples, seed, on_progress, "compare")
         wanted = opened.has_labels or metrics
         decoding = decode or read_decoding(second) or read_decoding(first)
@@ -109,7 +110,7 @@ def _compare(
                 on_event=events_as_progress(on_progress), shown_as={first: shown(baseline)},
             )  # fmt: skip
         sizes = refer_baseline(first, baseline), storage.refer(second)
-        inherited = doubts_of_record(candidate, opened.ref, texts)
+        inherited = tuple(inherited_doubts(opened.ref, texts, makers))
         differences = find_differences(leader, batch, (first, second), texts, opened)
         issues = (*opened.issues, *differences, *inherited)
         quality = replace(quality, is_held_out=was_held_out(inherited))

@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgeq.accuracy.class_names import require_clear_names
 from edgeq.accuracy.inference import read_interface
 from edgeq.accuracy.paired_runs import (
     Scorer,
     labelled_pairs,
-    require_clear_names,
     run_pairs,
 )
 from edgeq.conversion.command_line import changed_flags
 from edgeq.conversion.convert import float_tflite
-from edgeq.conversion.feeding import doubts_of_record
+from edgeq.conversion.feeding import inherited_doubts, known_classes, read_makers
 from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
 from edgeq.converters.lowering import model_kinds
 from edgeq.converters.samples.open_samples import open_samples
@@ -55,13 +55,16 @@ def evaluate_models(
     _require_framework(models, lowering)
     found = []
     with unchanged(*models), scratch.folder() as folder:
-        for model in models:
+        # An object has no record, and no file: its digest is that of the lowered model.
+        makers = [read_makers(model) if isinstance(model, Path) else () for model in models]
+        known = known_classes(made for own in makers for made in own)
+        for model, own in zip(models, makers, strict=True):
             path = float_tflite(model, folder, lowering)
             interface = read_interface(path)
             texts = read_preprocessing(path) if preprocess is None else preprocess
             steps = parse_preprocessing(texts, interface.inputs)
             opened = open_samples(data, interface.inputs, steps)
-            require_clear_names(opened.class_names, interface.outputs)
+            require_clear_names(opened, interface.outputs, known)
             decoding = read_decoding(path) if decode is None else decode
             name = file_name(model_kinds.shown(model))
             scorer = Scorer(metrics, find_decoder(decoding, interface.inputs))
@@ -69,11 +72,11 @@ def evaluate_models(
             for (outputs,), labels in run_pairs([(path, interface)], pairs, device, **options):
                 scorer.add(outputs, labels)
             values, facts = scorer.values(), device.facts()
-            is_path = isinstance(model, Path)
-            doubts = doubts_of_record(model, opened.ref, tuple(texts)) if is_path else ()
+            doubts = inherited_doubts(opened.ref, tuple(texts), own)
             item = Evaluation(
-                # An object has no file: the digest is that of the lowered model.
-                model=storage.refer(model if is_path else path, model_kinds.shown(model)),
+                model=storage.refer(
+                    model if isinstance(model, Path) else path, model_kinds.shown(model)
+                ),
                 data=opened.ref,
                 sample_count=scorer.count,
                 runtime=runtimes.choose_runtime(device, options.get("runtime")),

@@ -97,8 +97,8 @@ def find_differences(
     found = _find_beyond(candidate, samples, is_declared=bool(carried))
     if carried and not are_same(fed, carried, specs):
         found.append(_fed_otherwise(fed, carried, specs))
-    elif fed and not carried:
-        found += _find_narrow(candidate, samples, fed)
+    else:
+        found += _find_narrow(candidate, samples, fed, is_declared=bool(carried))
     real = flatbuffer.parse(files[0].read_bytes(), "FP32")
     made = flatbuffer.parse(float_twin(files[1].read_bytes()), "it")
     if lstm.count(real) == lstm.count(made):  # otherwise one of them has unrolled layers
@@ -155,18 +155,37 @@ def _pair_ranges(
 
 
 def _find_narrow(
-    candidate: Interface, samples: Samples, fed: Sequence[Preprocessing]
+    candidate: Interface, samples: Samples, fed: Sequence[Preprocessing], *, is_declared: bool
 ) -> Iterator[Issue]:
-    """Yield issues if samples fill only a small part of the range of a quantized input."""
+    """Yield issues if samples fill only a small part of the range of a quantized input.
+
+    Args:
+        fed: what prepared the samples.
+        is_declared: whether the candidate declares the same.
+    """
     for spec, values, ends in _pair_ranges(candidate, samples):
         low, high = values.min(), values.max()
-        if (high - low) * _NARROW < ends[1] - ends[0]:
+        if not 0 < (high - low) * _NARROW < ends[1] - ends[0]:
+            continue
+        given, taken = f"{low:.3g} to {high:.3g}", f"{ends[0]:.3g} to {ends[1]:.3g}"
+        own = replace(spec, name=candidate.input_names[spec.name])
+        is_scaled = not are_same(fed, (), [own])
+        if is_scaled and not is_declared:
             message = (
                 "The candidate seems to be calibrated without preprocessing: its range for input "
-                f"{spec.name!r} is {ends[0]:.3g} to {ends[1]:.3g}. It was fed with {_show(fed)}, "
-                f"which gives {low:.3g} to {high:.3g}: convert again with {_options(fed)}."
+                f"{spec.name!r} is {taken}. It was fed with {_show(fed)}, which gives {given}: "
+                f"convert again with {_options(fed)}."
             )
             yield make_issue("compare.fed_otherwise", message)
+            continue
+        way = "to be on another scale than those that calibrated it"
+        if is_scaled:
+            way = f"to be normalized before {_show(fed)} does it; give raw samples"
+        message = (
+            f"Values for input {spec.name!r} are only {given}, but the candidate's range is "
+            f"{taken}: the samples seem {way}."
+        )
+        yield make_issue("data.normalized_twice" if is_scaled else "data.range_mismatch", message)
 
 
 def _find_beyond(candidate: Interface, samples: Samples, is_declared: bool) -> list[Issue]:

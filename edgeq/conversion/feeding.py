@@ -60,12 +60,10 @@ def inherited_doubts(
             yield make_issue("convert.not_held_out", text)
 
 
-def doubts_of_record(
-    model: Path, data: DataRef, preprocessing: tuple[str, ...]
-) -> tuple[Issue, ...]:
-    """Return `inherited_doubts` from the record beside a `.tflite`; none without that record."""
-    made = read_made(model)
-    return () if made is None else tuple(inherited_doubts(data, preprocessing, [made]))
+def known_classes(makers: Iterable[Conversion | Tuning]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the data sets of conversions, each with its names of the classes."""
+    refs = [ref for made in makers for ref in (made.data, made.test_data) if ref is not None]
+    return [(ref.source, ref.class_names) for ref in refs]
 
 
 def was_held_out(doubts: Iterable[Issue]) -> bool:
@@ -73,11 +71,11 @@ def was_held_out(doubts: Iterable[Issue]) -> bool:
     return all(issue.code != "convert.not_held_out" for issue in doubts)
 
 
-def read_made(model: Path) -> Conversion | Tuning | None:
-    """Return what the record beside a `.tflite` states, or None if it is not about this file."""
+def read_makers(model: Path) -> tuple[Conversion | Tuning, ...]:
+    """Return what the record beside a `.tflite` states; nothing if it is not about this file."""
     try:
         plain = json.loads(read_file(storage.record_beside(model), _MOST_BYTES))
         made = msgspec.convert(plain, _MADE[plain["kind"]], strict=False)  # infinities are texts
     except (OSError, ValueError, RecursionError, LookupError, TypeError):
-        return None  # it is another tool's, or of another kind
-    return made if made.model.file.sha256 == storage.hash_file(model) else None
+        return ()  # it is another tool's, or of another kind
+    return (made,) if made.model.file.sha256 == storage.hash_file(model) else ()

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from edgeq.accuracy.class_names import require_clear_names
 from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_float
 from edgeq.conversion.file_metadata import Carried
@@ -121,6 +122,10 @@ def prepare(
     float_model = forms[0]
     declared = parse_preprocessing(preprocess, float_model.inputs)
     plan = plan_samples(float_model, declared, data, test_data, options)
+    if plan.test is not None:
+        calibrating = [] if plan.samples is None else [plan.samples]
+        known = [(samples.name, samples.class_names) for samples in calibrating]
+        require_clear_names(plan.test, float_model.outputs, known)
     job = Job(scheme, io, options, folder, process, on_progress, device)
     mix = select_options(Path(float_model.file.path).read_bytes(), options)
     slower = warn_of_int4(float_model, mix.int4)

@@ -12,7 +12,7 @@ from typing import Any
 from edgeq.accuracy.parts import LOST_DB
 from edgeq.accuracy.verdict import find_lost, judge_comparison, output_sqnr_db, worst_sqnr_db
 from edgeq.conversion.command_line import convert_command
-from edgeq.conversion.feeding import read_made
+from edgeq.conversion.feeding import read_makers
 from edgeq.conversion.file_metadata import finish_file
 from edgeq.conversion.plan import choose_mix
 from edgeq.conversion.prepare import Prepared, prepare
@@ -141,8 +141,7 @@ def open_reconverter(
     Raises:
         EdgeqError: the baseline cannot be converted at all.
     """
-    found = read_made(candidate)
-    made = found if isinstance(found, Conversion) else None
+    made = next((made for made in read_makers(candidate) if isinstance(made, Conversion)), None)
     options = ConvertOptions() if made is None else _plain(made.options)
     used, test = data, None
     if made is not None and made.data is not None and Path(made.data.source).exists():

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from edgeq.accuracy.class_names import require_clear_names
 from edgeq.accuracy.inference import Interface, read_interface
-from edgeq.accuracy.paired_runs import make_scorers, measure_quality, require_clear_names
+from edgeq.accuracy.paired_runs import make_scorers, measure_quality
 from edgeq.children.child import Child, time_limit_s
 from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
-from edgeq.conversion.feeding import doubts_of_record, was_held_out
+from edgeq.conversion.feeding import inherited_doubts, known_classes, read_makers, was_held_out
 from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
 from edgeq.conversion.remedies import selector
 from edgeq.conversion.ways_out import open_reconverter
@@ -106,7 +107,8 @@ def _inspect(
         if preprocess is None:
             texts = read_preprocessing(second) or read_preprocessing(first)
         opened = open_samples(data, leader.inputs, parse_preprocessing(texts, leader.inputs))
-        require_clear_names(opened.class_names, leader.outputs)
+        makers = read_makers(candidate)
+        require_clear_names(opened, leader.outputs, known_classes(makers))
         on_progress("debug", 0, None)
         rows = _read_rows(opened, leader, samples, seed)
         pairs = ((row.inputs, row.label) for row in rows)
@@ -128,7 +130,7 @@ def _inspect(
             folder,
         )
         culprits = _rank(_read_layers(found["layers"]))
-        inherited = doubts_of_record(candidate, opened.ref, texts)
+        inherited = tuple(inherited_doubts(opened.ref, texts, makers))
         report = DebugReport(
             baseline=files[0],
             candidate=files[1],

@@ -130,10 +130,10 @@ def _run(runtime: OtherPython, folder: Path, shown_as: str) -> None:
         if status != _REFUSED and child.crash in (None, *_KILLS):
             said = f"{name} {child.ending} on {shown_as}: {child.last_line()[:300]}"
             raise PackageError(f"{said.rstrip('.')}.", details=details)
-        output = lines[0][:300] if lines else "without a message"
+        output = f": {lines[0][:300].rstrip('.')}" if lines else ""
         how = f"{child.ending} on" if child.crash else "does not run"
         raise RefusedModelError(
-            f"{name} {how} {shown_as}: {output.rstrip('.')}.",
+            f"{name} {how} {shown_as}{output}.",
             hint=next(
                 (hint for key, hint in _REMEDIES if any(key in line for line in lines)), None
             ),

@@ -211,13 +211,11 @@ def parse_record(content: bytes, shown_as: str) -> Record:
 # Kinds of files that may be a damaged record.
 _OF_RECORDS = ("record", "json", "text")
 _WRITERS = "convert writes a record beside the model, other commands write one with -o."
-_HINTS = {
-    "page": "If it is a report, name the records that it was made from.",
-}
+_REPORT = "If it is a report, name the records that it was made from."
 
 
 def _refuse(shown_as: str, kind: FileKind) -> RecordError:
-    hint = _HINTS.get(kind.key, "").format(shlex.quote(shown_as)) or kind.hint(shown_as)
+    hint = _REPORT if kind.key == "page" else kind.hint(shown_as)
     return RecordError(
         f"{shown_as} is not an edgeq record: it is {kind.what}.", hint=hint or _WRITERS
     )

@@ -40,7 +40,8 @@ def show_fit(result: Fit) -> str:
         parts += [_board_table(result.boards), ""]
     if result.boards:
         parts += [grid(_need_rows(result)), ""]
-    parts += [_operator_table(result.operators), ""]
+    if result.operators:
+        parts += [_operator_table(result.operators), ""]
     if result.peak is not None:
         parts += _memory_parts(result, result.peak)
     if result.ethos_u is not None:
@@ -183,7 +184,8 @@ def _ethos_parts(result: EthosFit) -> list[RenderableType]:
 
 def _edge_tpu_parts(result: EdgeTpuFit) -> list[RenderableType]:
     title = (
-        f"Coral Edge TPU: {result.mapped_percent:.0f} % of {len(result.operators)} operators; a "
+        f"Coral Edge TPU: {result.mapped_percent:.0f} % of "
+        f"{plural(len(result.operators), 'operator')}; a "
         "prediction by the documented list, the compiler was not run"
     )
     others = [item for item in result.operators if item.place != "edge tpu"]

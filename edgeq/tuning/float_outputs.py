@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.accuracy.class_names import require_clear_names
 from edgeq.accuracy.inference import read_interface
-from edgeq.accuracy.paired_runs import require_clear_names, run_pairs
+from edgeq.accuracy.paired_runs import run_pairs
 from edgeq.conversion.prepare import Prepared
 from edgeq.converters.samples.open_samples import Samples, choose, hold_out, spread
 from edgeq.device_runners.devices.addresses import resolve_device
@@ -84,7 +85,7 @@ def record(ready: Prepared, store: Store, *, needs_labels: bool) -> Recording:
             hint="Put labels into the data (y in an .npz, a folder per class), or use --labels, or "
             "give --min-sqnr.",
         )
-    require_clear_names(used.class_names, ready.model.outputs)
+    require_clear_names(used, ready.model.outputs)
     assert ready.plan.samples is not None
     fits = [
         sample.inputs

@@ -272,6 +272,23 @@ def test_a_scheme_may_be_typed_in_capitals(float_file: Path, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
 
 
+def test_samples_on_another_scale_than_the_candidate_takes_are_told(
+    float_file: Path, int8_mobilenet: Path
+) -> None:
+    import edgeq as package
+
+    with np.load(TEST) as data:
+        small = data["x"][:20].astype(np.float32) / 255
+    found = package.compare(float_file, int8_mobilenet, small, latency=False)
+    assert [(issue.code, issue.message) for issue in found.issues] == [
+        ("data.normalized_twice", "Values for input 'image' are only 0 to 0.00392, but the "
+         "candidate's range is 0 to 1: the samples seem to be normalized before 'scale=1/255' "
+         "does it; give raw samples."),
+    ]  # fmt: skip
+    blank = np.zeros((20, 28, 28, 1), np.uint8)
+    assert package.compare(float_file, int8_mobilenet, blank, latency=False).issues == ()
+
+
 def test_a_file_that_was_calibrated_without_preprocessing_is_told(
     float_file: Path, tmp_path: Path
 ) -> None:
@@ -287,6 +304,14 @@ def test_a_file_that_was_calibrated_without_preprocessing_is_told(
         "is 0 to 255. It was fed with 'scale=1/255', which gives 0 to 1: convert again with "
         "--preprocess scale=1/255."
     )
+    with np.load(TEST) as data:
+        small = data["x"][:20].astype(np.float32) / 255
+    found = package.compare(float_file, raw, small, latency=False)
+    assert [(issue.code, issue.message) for issue in found.issues] == [
+        ("data.range_mismatch", "Values for input 'image' are only 0 to 1, but the candidate's "
+         "range is 0 to 255: the samples seem to be on another scale than those that calibrated "
+         "it."),
+    ]  # fmt: skip
     assert package.compare(float_file, raw, TEST, **given).issues == ()
 
 

@@ -116,6 +116,12 @@ def test_a_word_that_is_near_to_none_is_only_refused() -> None:
     assert edgeq("xyzzy").stderr.endswith("Error: No such command 'xyzzy'.\n")
 
 
+def policy_in(folder: Path) -> Path:
+    policy = folder / "edgeq.toml"
+    policy.write_text("[policy]\nmax_drop_points = 1\n")
+    return policy
+
+
 def test_the_file_of_a_project_is_not_a_record(tmp_path: Path) -> None:
     project = tmp_path / "edgeq.toml"
     project.write_text("[policy]\nmax_drop_points = 1\n")
@@ -128,13 +134,26 @@ def test_the_file_of_a_project_is_not_a_record(tmp_path: Path) -> None:
         )
 
 
-def test_a_model_is_not_a_record(float_file: Path) -> None:
-    done = edgeq("show", float_file)
+def test_a_report_is_not_a_record(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text("<!doctype html><title>x</title>")
+    done = edgeq("gate", page, "--policy", policy_in(tmp_path))
     assert done.returncode == 4
-    assert done.stderr.startswith(
-        f"error: {float_file} is not an edgeq record: it is a TensorFlow Lite model.\n"
+    assert done.stderr == (
+        f"error: {page} is not an edgeq record: it is a web page.\n"
+        "hint:  If it is a report, name the records that it was made from.\n"
     )
-    assert f"beside it; edgeq inspect {float_file} lists it.\n" in done.stderr
+
+
+def test_a_model_by_another_name_is_not_a_record(float_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(float_file.read_bytes())
+    done = edgeq("show", path)
+    assert done.returncode == 4
+    assert done.stderr == (
+        f"error: {path} is not an edgeq record: it is a TensorFlow Lite model.\n"
+        f"hint:  List what is in it: edgeq inspect {path}\n"
+    )
 
 
 # Every command that reads a .tflite or a file about one, and what it needs besides.
@@ -148,8 +167,7 @@ READERS = {
 def test_every_command_says_what_another_file_is_and_what_to_type(
     command: str, tmp_path: Path
 ) -> None:
-    policy = tmp_path / "edgeq.toml"
-    policy.write_text("[policy]\nmax_drop_points = 1\n")
+    policy_in(tmp_path)
     arguments = ("local", "--model", KERAS) if command == "doctor" else (KERAS, *READERS[command])
     done = edgeq(command, *arguments, cwd=tmp_path)
     assert done.returncode in (1, 3, 4)

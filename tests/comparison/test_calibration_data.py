@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgeq import api, models
-from edgeq.conversion.feeding import inherited_doubts, read_made
+from edgeq.conversion.feeding import inherited_doubts, read_makers
 from edgeq.files import storage
 from edgeq.gating.gate import gate
 from edgeq.render.comparison import show_comparison
@@ -62,8 +62,8 @@ def test_only_the_record_of_this_file_counts(
 
 
 def test_samples_that_only_measured_did_not_calibrate(int8_mobilenet: Path) -> None:
-    made = read_made(int8_mobilenet)
-    assert made is not None and made.data is not None
+    (made,) = read_makers(int8_mobilenet)
+    assert made.data is not None
     steps = ("scale=1/255",)
     assert [issue.code for issue in inherited_doubts(made.data, steps, [made])] == [CODE]
     dynamic = replace(made, model=replace(made.model, ranges=None))

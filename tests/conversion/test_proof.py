@@ -411,12 +411,6 @@ def test_label_names_that_fit_no_output_are_not_used(measured: Measured) -> None
     assert measured.seen == [(5.0, 1)]
 
 
-def test_label_names_of_test_data_that_fit_no_output_are_refused(measured: Measured) -> None:
-    with pytest.raises(DataError) as caught:
-        result_of(SamplePlan(None, (), numbered(NAMES), ()))
-    assert caught.value.message == UNCLEAR
-
-
 def of_four(is_known: bool) -> bytes:
     """`y = x + x` of four values, or a custom operator that no runtime has in its place."""
     names = {"x": 0}, {"y": 1}

@@ -58,10 +58,20 @@ def regressor(gain: Any, bias: Any, count: int, *, relu: bool = False) -> bytes:
     return net.content(layer(net, body(net), count, gain=gain, bias=bias, relu=relu))
 
 
-def normalized(units: Any) -> bytes:
-    """Eight features with these units, which a SUB and a MUL bring to the same range."""
+def normalized(units: Any, *, apart: bool = False) -> bytes:
+    """Eight features with these units, which a SUB and a MUL bring to the same range.
+
+    Args:
+        apart: each feature is an input.
+    """
     net = Builder()
-    source = net.input([1, 8])
+    if apart:
+        joined = schema.ConcatenationOptionsT()
+        joined.axis = 1
+        columns = [net.input([1, 1], name=f"c{number}") for number in range(8)]
+        source = net.add("CONCATENATION", columns, [1, 8], options=joined)
+    else:
+        source = net.input([1, 8])
     centred = net.add("SUB", [source, net.constant(np.multiply(units, 3.0))], [1, 8])
     scaled = net.add("MUL", [centred, net.constant(1 / np.asarray(units))], [1, 8])
     return net.content(layer(net, layer(net, scaled, 16, relu=True), 2))
@@ -72,9 +82,7 @@ def samples(units: Any = 1.0, middle: float = 0.0) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def convert(
-    content: bytes, folder: Path, data: np.ndarray | None = None, **more: Any
-) -> Conversion:
+def convert(content: bytes, folder: Path, data: Any = None, **more: Any) -> Conversion:
     source = folder / "net.tflite"
     source.write_bytes(content)
     used = samples() if data is None else data
@@ -191,13 +199,26 @@ def test_a_normalization_of_unlike_features_stays_in_float(tmp_path: Path) -> No
     assert "is int8, as --io int8 requests" in notes(typed, "narrow_inputs")[0]
 
 
+@pytest.mark.parametrize("units", [np.geomspace(1, 300, 8), np.ones(8)])
+def test_inputs_of_unlike_ranges_that_are_joined_stay_in_float(units: Any, tmp_path: Path) -> None:
+    """Each input has a fine step of its range, and the joined tensor the step of the widest one."""
+    data = {f"c{number}": column[:, None] for number, column in enumerate(samples(units).T)}
+    made = convert(normalized(units, apart=True), tmp_path, data)
+    is_unlike = units[-1] > 1
+    dtypes = {spec.dtype for spec in made.certificate.inputs}
+    assert dtypes == {"float32" if is_unlike else "int8"}
+    assert floats(made) == (["CONCATENATION", "SUB", "MUL"] if is_unlike else [])
+    assert made.certificate.float_islands == 0 and made.certificate.problems == ()
+    assert made.quality is not None and worst_sqnr_db(made.quality) > 25
+
+
 def test_a_normalization_of_like_features_becomes_int8(tmp_path: Path) -> None:
     made = convert(normalized(np.ones(8)), tmp_path, samples(1.0, 3.0))
     assert floats(made) == [] and made.certificate.inputs[0].dtype == "int8"
 
 
 def test_samples_that_are_sorted_by_class_are_judged_together(tmp_path: Path) -> None:
-    """The scores of the first class alone hardly vary: an INT8 step seems to ruin them."""
+    """The scores of the first class alone vary little: an INT8 step seems to ruin them."""
     net = Builder()
     scores = net.add(
         "FULLY_CONNECTED", [net.input([1, 4]), net.constant(np.eye(4) * 14), -1], [1, 4]

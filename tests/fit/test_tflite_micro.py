@@ -82,7 +82,7 @@ def test_a_model_that_kills_the_process(tflite_micro: OtherPython) -> None:
     """MEAN without axes: the kernel reads a null pointer."""
     main = graph([tensor("x", [1, 2]), tensor("y", [1])], [0], [1], [operator(0, [0], [1])])
     content = model([main], [(Operator.MEAN, 1)])
-    with pytest.raises(RefusedModelError, match=r"was killed by SIGSEGV on bad\.tflite"):
+    with pytest.raises(RefusedModelError, match=r"was killed by SIGSEGV on bad\.tflite\.$"):
         micro.run(content, [[np.ones((1, 2), np.float32)]], 1, shown_as="bad.tflite")
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from edgeq.converters.samples.features import fit_length
-from edgeq.converters.samples.front_end import clip_length, transform
 from edgeq.converters.samples.preprocessing import parse_preprocessing
+from edgeq.converters.samples.sounds.features import fit_length
+from edgeq.converters.samples.sounds.front_end import clip_length, transform
 from edgeq.device_runners.devices.local import LocalDevice
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.evidence.inputs import PackageInputs

@@ -163,8 +163,8 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
         (HEAD + DATA + "[package]\ntargets = ['c']\nlabels = 'no.txt'\n",
          "edgeq.toml, line 7: labels: there is no file no.txt."),
         (HEAD + DATA + "[package]\ntargets = ['c']\nform = 'zefyr'\n", "edgeq.toml, line 7: form "
-         "must be one of cmake, arduino, esp-idf, zephyr, platformio, not 'zefyr'. For example: "
-         "form = \"esp-idf\""),
+         "must be one of cmake, arduino, esp-idf, zephyr, platformio, not 'zefyr'. Did you mean "
+         "'zephyr'? For example: form = \"esp-idf\""),
         (HEAD + DATA + "[package]\ntargets = ['ios']\nform = 'zephyr'\n", "edgeq.toml, line 7: "
          "form 'zephyr' is for target c, which targets does not name. Add \"c\" to targets, or "
          "remove form."),

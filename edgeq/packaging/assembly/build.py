@@ -49,6 +49,7 @@ from edgeq.packaging.targets.tools import Tools
 from edgeq.tflite.model_file import ModelFile, read_model
 from edgeq.values.showing import bounded
 from edgeq.version import VERSION
+from edgeq.wording import plural
 
 
 @dataclass(frozen=True)
@@ -213,8 +214,8 @@ def _gather(
     count = len(golden.vectors)
     if count < chosen.vectors:
         notes.append(
-            f"{count} golden vectors instead of the requested {chosen.vectors}: {golden.data} has "
-            "no more samples"
+            f"{plural(count, 'golden vector')} instead of the requested {chosen.vectors}: "
+            f"{golden.data} has no more samples"
         )
     notes += evidence.gaps()
     if not any(labels for _, labels in named_classes(contract)):

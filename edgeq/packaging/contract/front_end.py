@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.samples import features
+from edgeq.converters.samples.sounds import features
 from edgeq.values import FrontEnd
 
 Table = NDArray[np.float64]

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeq.converters.samples.front_end import clip_length
+from edgeq.converters.samples.sounds.front_end import clip_length
 from edgeq.values import FileRef, FrontEnd, Issue, JoinedOutput, Preprocessing, TensorSpec
 from edgeq.values.showing import bounded
 

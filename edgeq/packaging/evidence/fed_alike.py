@@ -24,7 +24,7 @@ from edgeq.wording import repeat_option
 def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record]) -> list[str]:
     """Compare the contract's preprocessing with the file's own and with that of every record.
 
-    What `are_same` leaves out may be added.
+    The contract may add what `are_same` leaves out.
 
     Returns:
         What cannot be known, a sentence each.

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.samples.features import fit_length
-from edgeq.converters.samples.front_end import read_wave, transform
 from edgeq.converters.samples.input_shapes import show_shape
+from edgeq.converters.samples.sounds.features import fit_length
+from edgeq.converters.samples.sounds.front_end import read_wave, transform
 from edgeq.errors import PackageError
 from edgeq.packaging.contract.front_end import compute
 from edgeq.packaging.contract.values import Arrays, Contract, Golden, InputContract, Vector

@@ -21,7 +21,7 @@ from edgeq.reporting.values import (
 )
 from edgeq.values import EdgeTpuFit, EthosFit, Fit
 from edgeq.values.fitting import ETHOS_FIGURES
-from edgeq.wording import common_prefix, file_name, left_out
+from edgeq.wording import common_prefix, file_name, left_out, plural
 
 _BARS = 16
 _TONES = {"fits": "good", "tight": "doubt", "no": "bad"}
@@ -167,7 +167,7 @@ def _edge_tpu(found: EdgeTpuFit) -> Iterator[Block]:
         yield Table("Operators that a Coral Edge TPU will probably not run", titles, rows)
     sources = "; ".join(f"{item.title}, {item.page}, {item.date}" for item in found.sources)
     yield Prose(
-        f"Coral Edge TPU: it will probably run {found.mapped_percent:.0f} % of the "
-        f"{len(found.operators)} operators, by the documented list; the compiler was not run. "
-        f"{sources}."
+        f"Coral Edge TPU: it will probably run {found.mapped_percent:.0f} % of "
+        f"{plural(len(found.operators), 'operator')}, by the documented list; the compiler was not "
+        f"run. {sources}."
     )

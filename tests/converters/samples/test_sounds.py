@@ -7,9 +7,9 @@ import wave
 import numpy as np
 import pytest
 
-from edgeq.converters.samples.front_end import transform
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import apply, format_preprocessing, parse_preprocessing
+from edgeq.converters.samples.sounds.front_end import transform
 from edgeq.errors import DataError, UsageError
 from edgeq.issues import make_issue
 from edgeq.models import words
@@ -252,12 +252,34 @@ def test_sounds_that_do_not_fit_are_named(tmp_path, options, message):
     [
         (b"OggS", "is not a WAV file. Convert it, or remove it."),
         (b"RIFF\0\0\0\0WAVEfmt ", "is damaged or truncated. Repair or remove it."),
+        (
+            b"RIFF\0\0\0\0WAVEdata\x10\0\0\0" + b"\0" * 12,
+            "is truncated: a part of it states 16 bytes, and 12 follow. Repair or remove it.",
+        ),
+        (
+            b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0"
+            + struct.pack("<HHIIHH", 1, 1, 8000, 32000, 4, 24)
+            + b"data\x20\0\0\0"
+            + b"\0" * 32,
+            "has 24 bits in 4 bytes, which is not read. "
+            "Convert it: ffmpeg -i IN.wav -c:a pcm_s16le OUT.wav",
+        ),
     ],
 )
 def test_damaged_sounds_are_named(tmp_path, content, message):
     (tmp_path / "a.wav").write_bytes(content)
     with raises(f"Sound a.wav of {tmp_path} {message}"):
         open_samples(tmp_path, [PLAIN])
+
+
+def test_a_sound_that_was_written_into_a_pipe_ends_with_its_file(tmp_path):
+    """Its header could not be corrected, so it states the largest size."""
+    write(tmp_path / "a.wav", sounds(1, 8)[0])
+    content = (tmp_path / "a.wav").read_bytes()
+    size = struct.pack("<I", 32)
+    (tmp_path / "a.wav").write_bytes(content.replace(b"data" + size, b"data\xff\xff\xff\xff"))
+    (sample,) = open_samples(tmp_path, [PLAIN]).iterate()
+    np.testing.assert_array_equal(sample.inputs["wave"], sounds(1, 8)[0])
 
 
 def test_a_folder_of_npy_files_holds_a_sample_in_each(tmp_path):
@@ -301,5 +323,5 @@ def test_damaged_bytes_give_a_sound_or_one_sentence(tmp_path):
 def test_a_long_clip_is_transformed_in_blocks(monkeypatch):
     clip = sounds(1)[0]
     whole = apply(declare(WORDS), clip)
-    monkeypatch.setattr("edgeq.converters.samples.features._BLOCK_POINTS", 5 * 1024)
+    monkeypatch.setattr("edgeq.converters.samples.sounds.features._BLOCK_POINTS", 5 * 1024)
     np.testing.assert_allclose(apply(declare(WORDS), clip), whole, rtol=1e-6)

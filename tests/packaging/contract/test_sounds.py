@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeq.converters.samples.front_end import transform
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
+from edgeq.converters.samples.sounds.front_end import transform
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import PackageError, UsageError
 from edgeq.models import words

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from edgeq.converters.samples.front_end import format_front_end
+from edgeq.converters.samples.sounds.front_end import format_front_end
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.front_end import make_tables
 from edgeq.packaging.contract.values import InputContract

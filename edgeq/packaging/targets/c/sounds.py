@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.converters.samples.front_end import format_front_end, size_of
+from edgeq.converters.samples.sounds.front_end import format_front_end, size_of
 from edgeq.errors import PackageError
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.front_end import make_tables

@@ -31,7 +31,7 @@ _TAKEN = {"Array", "ArrayLike", "Box", "Boxes", "Decoding", "FrontEnd", "Image",
 # Files of edgeq that compute features, in packages beside each other.
 _SOUND_FILES = (
     ("edgeq.values", "front_end.py"),
-    ("edgeq.converters.samples", "features.py"),
+    ("edgeq.converters.samples.sounds", "features.py"),
     (__package__, "sounds.py"),
 )
 # A number of `Input` in the package to that of `Preprocessing`.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgeq.converters.samples.features import (
+from edgeq.converters.samples.sounds.features import (
     compute_features,
     decode_wav,
     fit_length,

@@ -18,13 +18,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeq.converters.samples.features import (
+from edgeq.converters.samples.input_shapes import Array, begin, show_shape
+from edgeq.converters.samples.sounds.features import (
     Real,
     SoundError,
     compute_features,
     read_samples,
 )
-from edgeq.converters.samples.input_shapes import Array, begin, show_shape
 from edgeq.errors import DataError, UsageError
 from edgeq.values import FrontEnd, TensorSpec
 

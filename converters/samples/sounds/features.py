@@ -19,6 +19,7 @@ Real = NDArray[np.float32]
 
 _INTEGER, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _FORMATS = {_INTEGER: (8, 16, 24, 32), _FLOAT: (32, 64)}  # bits of each
+_UNKNOWN_SIZE = 0xFFFFFFFF  # of a sound that a program wrote into a pipe
 _BLOCK_POINTS = 1 << 22  # that are transformed at a time
 
 
@@ -69,12 +70,18 @@ def parse_wav(content: bytes, where: str) -> Wav:
     place = 12
     while place + 8 <= len(content) and b"data" not in parts:
         key, size = struct.unpack_from("<4sI", content, place)
+        left = len(content) - place - 8
+        if left < size != _UNKNOWN_SIZE:
+            raise SoundError(
+                f"{where} is truncated: a part of it states {size:,} bytes, and {left:,} follow.",
+                "Repair or remove it.",
+            )
         parts[key] = content[place + 8 : place + 8 + size]
         place += 8 + size + size % 2
     form = parts.get(b"fmt ", b"")
     if len(form) < 16 or b"data" not in parts:
         raise SoundError(f"{where} is damaged or truncated.", "Repair or remove it.")
-    tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", form)
+    tag, channels, rate, _, frame, bits = struct.unpack_from("<HHIIHH", form)
     if tag == _EXTENSIBLE and len(form) >= 26:
         (tag,) = struct.unpack_from("<H", form, 24)
     if channels != 1:
@@ -86,6 +93,11 @@ def parse_wav(content: bytes, where: str) -> Wav:
         raise SoundError(
             f"{where} has format {tag} with {bits} bits; only PCM of 8 to 32 bits and floats are "
             "read.",
+            "Convert it: ffmpeg -i IN.wav -c:a pcm_s16le OUT.wav",
+        )
+    if frame != bits // 8:
+        raise SoundError(
+            f"{where} has {bits} bits in {frame} bytes, which is not read.",
             "Convert it: ffmpeg -i IN.wav -c:a pcm_s16le OUT.wav",
         )
     count = len(parts[b"data"]) // (bits // 8)

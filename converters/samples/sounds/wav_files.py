@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgeq.converters.samples.features import (
+from edgeq.converters.samples.sounds.features import (
     Real,
     SoundError,
     decode_wav,
@@ -12,7 +12,7 @@ from edgeq.converters.samples.features import (
     parse_wav,
     require_rate,
 )
-from edgeq.converters.samples.front_end import clip_length
+from edgeq.converters.samples.sounds.front_end import clip_length
 from edgeq.converters.samples.sources import require_size
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
