@@ -92,7 +92,9 @@ def _stack_labels(labels: Sequence[Any]) -> NDArray[Any] | None:
 def unclear_names(names: Sequence[str], outputs: Sequence[TensorSpec]) -> str | None:
     """Return why label names cannot be matched to a model's classes; None if they can.
 
-    Names become indices in alphabetical order, so each missing class would shift the others.
+    Names of folders and texts become indices in alphabetical order, so each missing class would
+    shift the others. Names that a library states for other classes than the model's have other
+    indices, too.
     """
     widths = [max(spec.shape[-1], 2) for spec in outputs if len(spec.shape) == 2]
     if not names or not widths or len(names) in widths:
@@ -112,7 +114,10 @@ def require_clear_names(names: Sequence[str], outputs: Sequence[TensorSpec]) -> 
     """
     reason = unclear_names(names, outputs)
     if reason is not None:
-        raise DataError(reason, hint="Store labels as class indices, e.g. y in an .npz.")
+        raise DataError(
+            reason,
+            hint="Give the model's class indices as labels: y in an .npz, (sample, index) pairs.",
+        )
 
 
 class Scorer:
