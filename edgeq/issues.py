@@ -45,7 +45,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "data.cut": IssueKind("note", "only the first samples were read"),
     "data.class_order": IssueKind("warning", "numbered class folders sorted as text"),
     "data.one_class": IssueKind("note", "a folder that may be one class of several"),
-    "data.class_names": IssueKind("note", "label names sorted into class indices"),
+    "data.class_names": IssueKind("note", "names of the classes, in the order of their indices"),
     "data.labels_unclear": IssueKind("warning", "labels that cannot be tied to the classes"),
     "data.reshaped": IssueKind("note", "dimensions of size 1 added or removed"),
     "data.orientation_ignored": IssueKind("note", "EXIF orientation not applied"),

@@ -79,8 +79,9 @@ class DataRef:
         sample_count: number of samples, None when it is known only after iteration.
         has_labels: whether each sample has a label.
         preprocessing: one entry per input that declares any.
-        class_names: of the class folders or of labels that are names: class i of the model is the
-            i-th. Empty for labels that are numbers, and in records older than this field.
+        class_names: of the class folders, of labels that are names, or stated by a library's data
+            set: class i of the model is the i-th. Empty for other labels that are numbers, and in
+            records older than this field.
         samples_sha256: digest without labels that `--labels` adds; None without them, and in
             records older than this field.
     """

@@ -3,10 +3,11 @@
 import itertools
 import re
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgeq.converters.samples.open_samples import choose, hold_out, open_samples
 from edgeq.converters.samples.references import load_reference
@@ -385,6 +386,71 @@ def test_single_samples_and_batches_are_not_mixed():
         "Yield single samples or batches, not both."
     ):
         list(samples.iterate())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (np.arange(6.0).reshape(2, 3), [4, 5]),
+        {"x_in": np.arange(6.0).reshape(2, 3), "label": np.array([4, 5])},
+        {"x": [[0, 1, 2], [3, 4, 5]], "labels": [4, 5]},
+        ({"x_in": np.arange(6.0).reshape(2, 3)}, [4, 5]),
+    ],
+)
+def test_whole_arrays_have_labels_by_any_usual_name_or_beside_them(data):
+    rows = [*open_samples(data, [VECTOR]).iterate()]
+    assert [(row.inputs["x_in"].tolist(), row.label) for row in rows] == [
+        ([0.0, 1.0, 2.0], 4),
+        ([3.0, 4.0, 5.0], 5),
+    ]
+
+
+def test_labels_are_given_once():
+    x, y = np.zeros((2, 3)), np.array([4, 5])
+    with raises("The data has two labels: 'label', and those beside it. Keep one."):
+        open_samples(({"x": x, "label": y}, y), [VECTOR])
+    with raises("<arrays> has several labels, 'y' and 'label'. Keep one."):
+        open_samples({"x": x, "label": y, "y": y}, [VECTOR])
+
+
+def test_a_pair_of_arrays_is_not_two_inputs():
+    with raises(
+        "The data is a tuple of 2, but the model's inputs are 'x_in', 'mask'. "
+        "Give a dict with one array per input, by name."
+    ):
+        open_samples((np.zeros((4, 3)), np.zeros((4, 2))), [VECTOR, MASK])
+
+
+def test_a_slice_with_pictures_is_a_batch_of_them():
+    spec = TensorSpec("image", (1, 4, 5, 3), "float32")
+    palette = Image.new("P", (5, 4), 1)
+    palette.putpalette([0, 0, 0, 10, 20, 30])
+    samples = open_samples({"image": [palette] * 2, "label": [7, 8]}, [spec])
+    rows = [*samples.iterate()]
+    assert [row.label for row in rows] == [7, 8]
+    assert rows[1].inputs["image"][0, 0].tolist() == [10, 20, 30]
+
+
+_FILE = "Give the folder of the files, or yield their arrays, of images PIL.Image.open(path)."
+
+
+@pytest.mark.parametrize(
+    ("element", "message"),
+    [
+        (PurePosixPath("a.png"), f"Sample 0 of <list> is PurePosixPath, not an array. {_FILE}"),
+        ("a.png", f"Sample 0 of <list> is the text 'a.png', not an array. {_FILE}"),
+        (b"\x89PNG", f"Sample 0 of <list> is the text b'\\x89PNG', not an array. {_FILE}"),
+        (np.array([None, 1]), "Sample 0 of <list> is an array of Python objects, not of numbers."),
+        (
+            {"x": {"bytes": b"1", "path": None}},
+            "Sample 0 of <list> is dict, not an array. Decode images first: "
+            'dataset.cast_column("image", datasets.Image()).',
+        ),
+    ],
+)
+def test_what_is_not_an_array_is_named(element, message):
+    with raises(message):
+        open_samples([element], [VECTOR])
 
 
 @pytest.mark.parametrize("data", [[], iter(())])
