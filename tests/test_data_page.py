@@ -1,6 +1,5 @@
 """The Python blocks of docs/data.md: each makes the same file as the `.npz` of its samples."""
 
-import os
 import re
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgeq import models
+from tests.commands import find_torch_packages
 
 _PAGE = Path(__file__).parents[1] / "docs" / "data.md"
 _BLOCKS = re.findall(r"^```python\n(.*?)^```", _PAGE.read_text(), re.MULTILINE | re.DOTALL)
@@ -17,7 +17,7 @@ _BLOCKS = re.findall(r"^```python\n(.*?)^```", _PAGE.read_text(), re.MULTILINE |
 # whose packages come after those of this one: a TensorFlow child that finds pyarrow, which
 # `datasets` installs, starts a thread that the sandbox cannot confine.
 _RUN = """
-LIBRARIES = ("tensorflow", "torch", "keras", "datasets")
+LIBRARIES = ("tensorflow", "torch", "keras", "datasets", "pandas")
 import site, sys, warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,16 +44,6 @@ for number, block in enumerate(["", *blocks]):
 """
 
 
-def _find_more() -> list[str]:
-    """The packages of the environment with PyTorch, if it has the same version of Python."""
-    if not (python := os.environ.get("EDGEQ_TORCH_PYTHON")):
-        return []
-    asked = "import sys, sysconfig; print(sys.version_info[:2], sysconfig.get_path('purelib'))"
-    found = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True).stdout
-    version, _, folder = found.strip().rpartition(" ")
-    return [folder] if version == str(sys.version_info[:2]) else []
-
-
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, float_file: Path) -> tuple[Path, list[str]]:
     """A folder with the file that each block made, and a line about each."""
@@ -63,7 +53,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, float_file: Path) -> tuple[Pa
     np.savez(folder / "samples.npz", x=images, y=labels)
     (folder / "float.tflite").write_bytes(float_file.read_bytes())
     (folder / "blocks").write_text("\f".join(_BLOCKS))
-    command = [sys.executable, "-c", _RUN, *_find_more()]
+    command = [sys.executable, "-c", _RUN, *find_torch_packages()]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout.splitlines()

@@ -4,6 +4,7 @@
 |---|---|
 | `x`, `[x]`, `(x,)` | the only input |
 | `{"name": x}`, a named tuple, `("signature", {...})` | inputs by name, also `y` or `label` |
+| a table of pandas, Polars or PyArrow | inputs by column, as of a CSV file |
 | `(x, y)`, `[x, y]` | a sample and its label; x is any of the above |
 | `[x1, x2]` for two inputs | refused: nothing says which is which |
 
@@ -20,48 +21,15 @@ import numpy as np
 from PIL import Image
 
 from edgeq.converters.samples.image_files import ImageDecoder
-from edgeq.converters.samples.input_shapes import Array, begin, image_shape, quote, show_shape
+from edgeq.converters.samples.input_shapes import Array, begin, image_shape, show_shape
+from edgeq.converters.samples.libraries import as_array, is_tensor, require_numbers
 from edgeq.converters.samples.preprocessing import find_preprocessing
 from edgeq.converters.samples.sources import match_names, plain_label
+from edgeq.converters.samples.tables import is_table, read_table
 from edgeq.errors import DataError
 from edgeq.values import Issue, Preprocessing, TensorSpec
 
-_LABEL_KEYS = ("y", "label", "labels")
 _Shape = tuple[int, ...]
-
-
-def is_of(value: Any, package: str, *names: str) -> bool:
-    """Whether an object's type, or a base of it, is a class with this name from this package."""
-    return any(
-        str(base.__module__).partition(".")[0] == package and base.__name__ in names
-        for base in type(value).__mro__
-    )
-
-
-def is_tensor(value: Any) -> bool:
-    """Whether an object is an array of any library."""
-    return hasattr(value, "__array__") and hasattr(value, "shape")
-
-
-def as_array(value: Any, where: str) -> Array:
-    """Return an array, tensor or nested list as a NumPy array.
-
-    Raises:
-        DataError: it cannot be converted.
-    """
-    try:
-        if is_of(value, "torch", "Tensor"):
-            # It converts neither gradients, nor a GPU's memory, nor this dtype.
-            value = value.detach().cpu()
-            value = value.float() if str(value.dtype) == "torch.bfloat16" else value
-        array = np.asarray(value)
-    except Exception as error:
-        raise DataError(
-            f"{begin(where)} is not an array: {type(error).__name__}: {quote(error)}."
-        ) from error
-    if array.dtype.hasobject:
-        raise DataError(f"{begin(where)} is {type(value).__name__}, not an array.")
-    return array
 
 
 class Reader:
@@ -121,6 +89,8 @@ class Reader:
             element = element._asdict()
         if isinstance(element, Mapping):
             return self._by_name(element, where)
+        if is_table(element):
+            return read_table(element, [*self._inputs.values()], where)
         if not _is_structure(element):
             return {self._only(where, "one array").name: element}, None
         kind = "tuple" if isinstance(element, tuple) else "list"
@@ -152,12 +122,7 @@ class Reader:
         return next(iter(self._inputs.values()))
 
     def _by_name(self, element: Mapping[str, Any], where: str) -> tuple[dict[str, Any], Any]:
-        found = [key for key in _LABEL_KEYS if key in element and key not in self._inputs]
-        if len(found) > 1:
-            shown = " and ".join(map(repr, found))
-            raise DataError(f"{begin(where)} has two labels, {shown}.", hint="Keep one.")
-        label = found[0] if found else None
-        names, _ = match_names(list(element), [*self._inputs.values()], begin(where), label=label)
+        names, label = match_names(list(element), [*self._inputs.values()], begin(where))
         fields = {name: element[key] for name, key in names.items()}
         return fields, None if label is None else element[label]
 
@@ -176,7 +141,7 @@ class Reader:
             if len({part.shape for part in parts}) > 1:
                 return parts, True  # of different sizes
             value = np.stack(parts)
-        array = as_array(value, where)
+        array = require_numbers(as_array(value, where), where)
         is_batch = bool(spec.shape) and _is_batch(array.shape, self._shapes(spec))
         return (list(array) if is_batch else [array]), is_batch
 
@@ -239,7 +204,7 @@ def _labels(label: Any, count: int | None, where: str) -> Iterator[Any]:
     array = as_array(label, f"the label of {where}")
     if array.dtype.kind not in "fiub":
         raise DataError(
-            f"The label of {where} is {label!r:.80}, not a number.",
+            f"The label of {where} is {array.tolist()!r:.80}, not a number.",
             hint="Yield the index of the class.",
         )
     if count is None or (count == 1 and array.shape[:1] != (1,)):

@@ -59,6 +59,8 @@ class Replay:
 def read_once(data: Any) -> Any:
     """Return data that can be read again: an iterator is kept while it is read.
 
-    Call this first if you open data several times.
+    An iterator with a length and places is read by these: `flow_from_directory` of Keras iterates
+    without end. Call this first if you open data several times.
     """
-    return Replay(data) if isinstance(data, Iterator) else data
+    is_sequence = hasattr(data, "__len__") and hasattr(data, "__getitem__")
+    return Replay(data) if isinstance(data, Iterator) and not is_sequence else data

@@ -26,14 +26,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgeq.converters.samples.csv_files import read_label_table
 from edgeq.converters.samples.data_file import DataFile, unreadable
 from edgeq.converters.samples.folders import FolderSource
 from edgeq.converters.samples.image_files import IMAGE_SUFFIXES, decode_mask
-from edgeq.converters.samples.input_shapes import Array, image_shape, quote
+from edgeq.converters.samples.input_shapes import Array, image_shape
+from edgeq.converters.samples.numpy_files import Column, readable, require_label_column
 from edgeq.converters.samples.relabelled import Labels, Relabelled
-from edgeq.converters.samples.sources import Source, plain_label, require_labels
+from edgeq.converters.samples.sources import Source, plain_label
+from edgeq.converters.samples.tables import read_label_table
 from edgeq.errors import DataError, UsageError, nearest_path
+from edgeq.files.npy import read_header
 from edgeq.files.reading import read_file
 from edgeq.issues import make_issue
 from edgeq.metrics.letterbox import find_letterbox, to_whole
@@ -109,16 +111,18 @@ def relabel(
 
 def _read_array(path: Path, name: str, source: Source) -> Labels:
     file = DataFile(path, name)  # refuses pipes and devices
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise DataError(f"{name} cannot be read: {quote(error)}.") from error
-    count = len(array) if source.count is None or not array.ndim else source.count
-    require_labels(array.dtype, array.shape[0] if array.ndim else 0, count, source.name)
-    if array.dtype.kind in "US":
+    with readable(name), file.open() as stream:
+        header = read_header(stream, name, file.size)
+    count = header.count if source.count is None and header.shape else source.count or 0
+    require_label_column(Column("", header, name), count, source.name)
+    if header.dtype.kind in "US":
         raise DataError(
             f"{name} holds texts.", hint="Store numbers: class i of the model is label i."
         )
+    array = np.memmap(
+        path, header.dtype, mode="r", offset=header.start, shape=header.shape,
+        order="F" if header.is_fortran else "C",
+    )  # fmt: skip
     return Labels(lambda index: plain_label(array[index]), bytes.fromhex(file.digest()))
 
 
@@ -148,8 +152,12 @@ def _read_coco(path: Path, name: str, source: FolderSource, size: tuple[int, int
             left, top, across, down = map(float, row["bbox"])
             corners = (left / width, top / height, (left + across) / width, (top + down) / height)
             crowd = float(row.get("iscrowd", 0))
+            if not all(map(math.isfinite, (*corners, crowd))):
+                raise ValueError(f"a box of {file} is not finite")
             boxes[file].append((float(classes[row["category_id"]]), *corners, crowd))
-    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+    except (
+        ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError, RecursionError,
+    ) as error:  # fmt: skip
         raise DataError(
             f"{name} is not a COCO file of boxes: {type(error).__name__} {error}.",
             hint="It needs images (id, file_name, width, height), categories (id, name) and "
@@ -243,7 +251,7 @@ def _parse_yolo(content: bytes, where: str) -> list[Box]:
             kind, x, y, width, height = (float(field) for field in fields)
         except ValueError:
             kind = math.nan
-        if not (kind >= 0 and kind == int(kind)) or not all(
+        if not (0 <= kind < math.inf and kind == int(kind)) or not all(
             map(math.isfinite, (x, y, width, height))
         ):
             raise DataError(

@@ -53,7 +53,7 @@ Opener = Callable[[str], AbstractContextManager[IO[bytes]]]
 
 
 @dataclass(frozen=True)
-class _Column:
+class Column:
     """One array: its member in the archive ("" in an `.npy` file), and its header."""
 
     member: str
@@ -69,14 +69,14 @@ class NumpySource(FileSource):
         numbers: the number of each label that is a text.
     """
 
-    columns: Mapping[str, _Column]
-    label: _Column | None = None
+    columns: Mapping[str, Column]
+    label: Column | None = None
     numbers: Mapping[str, int] | None = None
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
         """Rows in order; an archive is decompressed from its beginning to the last index."""
         wanted = self.wanted(indices)
-        with _readable(self.name), self.file.open() as stream, ExitStack() as stack:
+        with readable(self.name), self.file.open() as stream, ExitStack() as stack:
             open_member = _member_opener(stream, self.kind, self.name)
             columns = {
                 name: stack.enter_context(closing(_rows(open_member, column, wanted)))
@@ -104,8 +104,8 @@ def open_npy(path: Path, inputs: Sequence[TensorSpec], name: str) -> NumpySource
     """
     spec = require_one_input(inputs, f"{name} holds one array and")
     file = DataFile(path, name)
-    with _readable(name), file.open() as stream:
-        column = _Column("", read_header(stream, name, file.size), name)
+    with readable(name), file.open() as stream:
+        column = Column("", read_header(stream, name, file.size), name)
     _require_samples(column)
     count = count_rows({spec.name: column.header.count}, name)
     return NumpySource(name=name, kind="npy", count=count, file=file, columns={spec.name: column})
@@ -118,7 +118,7 @@ def open_npz(path: Path, inputs: Sequence[TensorSpec], name: str) -> NumpySource
         DataError: names or lengths do not match, or the file is damaged or holds Python objects.
     """
     file = DataFile(path, name)
-    with _readable(name), file.open() as stream:
+    with readable(name), file.open() as stream:
         archive = _open_archive(stream, name)
         found = [key.removesuffix(".npy") for key in archive.namelist() if key.endswith(".npy")]
         members, label = match_names(found, inputs, name)
@@ -130,7 +130,7 @@ def open_npz(path: Path, inputs: Sequence[TensorSpec], name: str) -> NumpySource
         if label is None:
             return source
         labels = _read_column(archive, label, file)
-        _require_labels(labels, count, name)
+        require_label_column(labels, count, name)
         source = replace(source, label=labels, has_labels=True)
         if labels.header.dtype.kind not in "US":
             return source
@@ -141,7 +141,7 @@ def open_npz(path: Path, inputs: Sequence[TensorSpec], name: str) -> NumpySource
 
 
 @contextmanager
-def _readable(name: str) -> Iterator[None]:
+def readable(name: str) -> Iterator[None]:
     """Turn what numpy, zipfile and zlib raise for a damaged file into one error."""
     try:
         yield
@@ -198,7 +198,7 @@ def _member_opener(stream: BinaryIO, kind: str, name: str) -> Opener:
     return rewind
 
 
-def _read_column(archive: zipfile.ZipFile, key: str, file: DataFile) -> _Column:
+def _read_column(archive: zipfile.ZipFile, key: str, file: DataFile) -> Column:
     where, name = f"{key!r} in {file.name}", f"{key}.npy"
     if archive.namelist().count(name) > 1:
         raise DataError(f"{file.name} holds {key!r} twice.", hint=_SAVE_AGAIN)
@@ -219,13 +219,13 @@ def _read_column(archive: zipfile.ZipFile, key: str, file: DataFile) -> _Column:
             hint=_SAVE_AGAIN,
         )
     with archive.open(info) as stream:
-        return _Column(name, read_header(stream, where, info.file_size), where)
+        return Column(name, read_header(stream, where, info.file_size), where)
 
 
 # ---------------------------------------------------------------- what may be in them
 
 
-def _require_samples(column: _Column) -> None:
+def _require_samples(column: Column) -> None:
     header, where = column.header, column.where
     if header.dtype.kind not in "fiub":
         raise DataError(f"{where} holds {header.dtype} values.", hint="Store numbers.")
@@ -242,7 +242,8 @@ def _require_samples(column: _Column) -> None:
     require_size(header.row_values, header.dtype.itemsize, f"Each sample in {where}")
 
 
-def _require_labels(column: _Column, count: int, name: str) -> None:
+def require_label_column(column: Column, count: int, name: str) -> None:
+    """Check an array of labels, see `require_labels`."""
     header, where = column.header, column.where
     require_labels(header.dtype, header.count if header.shape else 0, count, name)
     if 0 in header.shape[1:]:
@@ -277,7 +278,7 @@ class ArrayDecoder:
             DataError: it is damaged, or its values are not numbers.
         """
         where = f"Array {file} of {name}"
-        with _readable(where):
+        with readable(where):
             array = read_values(io.BytesIO(content), where, len(content))
         if array.dtype.kind not in "fiub":
             raise DataError(f"{where} holds {array.dtype} values.", hint="Store numbers.")
@@ -289,7 +290,7 @@ class ArrayDecoder:
 
 
 def _rows(
-    open_member: Opener, column: _Column, indices: Sequence[int]
+    open_member: Opener, column: Column, indices: Sequence[int]
 ) -> Generator[Array, None, None]:
     header = column.header
     if header.is_fortran:
@@ -307,7 +308,7 @@ def _rows(
 
 
 def _gathered_rows(
-    open_member: Opener, column: _Column, indices: Sequence[int]
+    open_member: Opener, column: Column, indices: Sequence[int]
 ) -> Generator[Array, None, None]:
     """Rows of a column-major array, whose values are scattered: a block of rows in each pass."""
     header = column.header
@@ -321,7 +322,7 @@ def _gathered_rows(
             yield _read_only(table[:, place].reshape(header.shape[1:], order="F"))
 
 
-def _gather(stream: IO[bytes], column: _Column, block: Sequence[int]) -> Array:
+def _gather(stream: IO[bytes], column: Column, block: Sequence[int]) -> Array:
     """[values of a row, rows of the block]; in the file, a value of all rows is in one place."""
     header = column.header
     item = header.dtype.itemsize

@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count, islice
 from typing import Any
 
-from edgeq.converters.samples.elements import Reader, is_of
+from edgeq.converters.samples.elements import Reader
 from edgeq.converters.samples.input_shapes import Array, begin, quote
 from edgeq.converters.samples.kept import Kept, Replay, read_once
+from edgeq.converters.samples.libraries import is_of, way_out
 from edgeq.converters.samples.sources import Row, Source, require_count, update_digest
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.values import Issue, Preprocessing, TensorSpec
+from edgeq.wording import list_some
 
 _PROBED = 16  # samples that are read twice to see whether they change
 _MOST_KEPT = 1 << 30  # bytes on the disk
@@ -39,7 +41,7 @@ class ObjectSource(Source):
         name: what the user named.
         kind: "function" or "object".
         reader: takes elements apart.
-        class_names: see `Source`.
+        class_names: that the object states, see `libraries`; unused if it yields no labels.
         length: number of samples, None if only iteration can tell.
     """
 
@@ -47,7 +49,8 @@ class ObjectSource(Source):
         self, origin: Any, name: str, kind: str, reader: Reader, length: int | None,
         class_names: Sequence[str] = (),
     ):  # fmt: skip
-        super().__init__(name=name, kind=kind, count=length, class_names=tuple(class_names))
+        super().__init__(name=name, kind=kind, count=length)
+        self._stated_names = tuple(class_names)
         self._origin = origin
         self._reader = reader
         self._digests: dict[int, bytes] = {}
@@ -64,6 +67,9 @@ class ObjectSource(Source):
     def issues(self) -> tuple[Issue, ...]:
         """Whether samples changed between two passes, and whether not all were read."""
         found = [*self._reader.issues(self.name)]
+        if names := self.class_names:
+            message = f"{self.name} names the classes 0 to {len(names) - 1}: {list_some(names)}."
+            found.append(make_issue("data.class_names", message))
         if self._changes:
             message = (
                 f"{self.name} yields other samples each time it is read, so results cannot be "
@@ -93,11 +99,19 @@ class ObjectSource(Source):
         self._changes |= self._digests.setdefault(row.index, found) != found
         if self._is_labelled is None:
             self.has_labels = self._is_labelled = row.label is not None
+            self.class_names = self._stated_names if self._is_labelled else ()
         if (row.label is not None) != self._is_labelled:
             have = "have a label" if self._is_labelled else "have none"
             raise DataError(
                 f"{begin(row.where)} and sample 0 differ: only one of them has a label.",
                 hint=f"Let all samples {have}.",
+            )
+        most = len(self.class_names)
+        if most and isinstance(row.label, (int, float)) and not 0 <= row.label < most:
+            raise DataError(
+                f"{begin(row.where)} has the label {row.label}, but {self.name} names {most} "
+                "classes.",
+                hint="Leave out labels that are unknown, or those samples.",
             )
         return row
 
@@ -119,9 +133,11 @@ class IndexedSource(ObjectSource):
     change them between two passes.
     """
 
-    def __init__(self, origin: Any, name: str, kind: str, reader: Reader):
+    def __init__(
+        self, origin: Any, name: str, kind: str, reader: Reader, class_names: Sequence[str] = ()
+    ):
         require_count(len(origin), name)
-        super().__init__(origin, name, kind, reader, len(origin))
+        super().__init__(origin, name, kind, reader, len(origin), class_names)
         self._kept = Kept()
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
@@ -177,9 +193,9 @@ class StreamSource(ObjectSource):
 
     def __init__(
         self, start: Callable[[], Iterable[Any]], origin: Any, name: str, kind: str,
-        reader: Reader, is_once: bool = False,
+        reader: Reader, is_once: bool = False, class_names: Sequence[str] = (),
     ):  # fmt: skip
-        super().__init__(origin, name, kind, reader, None)
+        super().__init__(origin, name, kind, reader, None, class_names)
         self._start = start
         self._is_once = is_once
         self._rows: Replay | None = None
@@ -227,6 +243,7 @@ class StreamSource(ObjectSource):
             where = f"sample {position} of {self.name}"
             for inputs, label in self._reader.read(element, where):
                 where = f"sample {position} of {self.name}"
+                require_count(position + 1, self.name, "samples or has no end")
                 yield self._note(Row(position, inputs, label, where))
                 position += 1
         if position == 0:
@@ -259,35 +276,40 @@ def open_object(
     preprocessing: Sequence[Preprocessing],
     name: str,
     kind: str = "object",
+    class_names: Sequence[str] = (),
 ) -> ObjectSource:
     """Open a sequence or anything that can be iterated.
 
     Args:
         preprocessing: decides which shapes a raw sample may have.
         kind: as in `DataRef.kind`.
+        class_names: that the object states.
 
     Raises:
         DataError: edgeq cannot read such an object, or it is empty.
     """
     reader = Reader(inputs, preprocessing)
     if isinstance(data, Replay):
-        return StreamSource(lambda: data, data.origin, name, kind, reader, is_once=True)
+        return StreamSource(
+            lambda: data, data.origin, name, kind, reader, is_once=True, class_names=class_names
+        )
     if _is_sequence(data):
         if len(data) == 0:
             raise DataError(f"{name} holds no samples.")
-        source = IndexedSource(data, name, kind, reader)
+        source = IndexedSource(data, name, kind, reader, class_names)
         if source.is_of_single_samples():
             return source
 
         def elements() -> Iterator[Any]:
             return (data[place] for place in range(len(data)))
 
-        return StreamSource(elements, data, name, kind, reader)
+        return StreamSource(elements, data, name, kind, reader, class_names=class_names)
     if isinstance(data, Iterable) or hasattr(type(data), "__getitem__"):
-        return StreamSource(lambda: iter(data), data, name, kind, reader)
+        return StreamSource(lambda: iter(data), data, name, kind, reader, class_names=class_names)
     raise DataError(
         f"{name} has the type {type(data).__name__}, which edgeq does not read as data.",
-        hint="Give a path, an array, a dict of arrays, a list, a data set of a library, or a "
+        hint=way_out(data)
+        or "Give a path, an array, a dict of arrays, a list, a data set of a library, or a "
         "function that yields samples.",
     )
 

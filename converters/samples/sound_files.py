@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edgeq.converters.samples.features import (
+    Real,
+    SoundError,
+    decode_wav,
+    fit_length,
+    parse_wav,
+    require_rate,
+)
 from edgeq.converters.samples.front_end import clip_length
 from edgeq.converters.samples.sources import require_size
 from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.values import Issue, Preprocessing, TensorSpec
-
-_INTEGER, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
-_FORMATS = {_INTEGER: (8, 16, 24, 32), _FLOAT: (32, 64)}  # bits of each
-Real = NDArray[np.float32]
 
 
 class SoundDecoder:
@@ -60,68 +60,18 @@ class SoundDecoder:
                 another rate than declared or than the first file.
         """
         where = f"Sound {file} of {name}"
-        rate, clip = _read(content, where)
-        if self._rate is None:
-            self._rate = rate
-        if rate != self._rate:
-            raise DataError(
-                f"{where} has {rate} samples per second, not {self._rate}.",
-                hint=f"Convert it: ffmpeg -i IN.wav -ar {self._rate} OUT.wav",
-            )
+        try:
+            wav = parse_wav(content, where)
+            self._rate = wav.rate if self._rate is None else self._rate
+            require_rate(wav.rate, self._rate, where)
+        except SoundError as error:
+            raise DataError(error.message, hint=error.hint) from error
+        require_size(wav.count, wav.bits // 8, where)
+        clip = decode_wav(wav)
         if self._length is None:
             return clip
         if len(clip) < self._length:
             self._filled.add(file)
-            clip = np.concatenate([clip, np.zeros(self._length - len(clip), np.float32)])
         elif len(clip) >= self._length + self._hop:
             self._cut.add(file)
-        return clip[: self._length]
-
-
-def _read(content: bytes, where: str) -> tuple[int, Real]:
-    """The rate and samples of a WAV file (Microsoft's RIFF, PCM or float)."""
-    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
-        raise DataError(f"{where} is not a WAV file.", hint="Convert it, or remove it.")
-    parts: dict[bytes, bytes] = {}
-    place = 12
-    while place + 8 <= len(content) and b"data" not in parts:
-        key, size = struct.unpack_from("<4sI", content, place)
-        parts[key] = content[place + 8 : place + 8 + size]
-        place += 8 + size + size % 2
-    form = parts.get(b"fmt ", b"")
-    if len(form) < 16 or b"data" not in parts:
-        raise DataError(f"{where} is damaged or truncated.", hint="Repair or remove it.")
-    tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", form)
-    if tag == _EXTENSIBLE and len(form) >= 26:
-        (tag,) = struct.unpack_from("<H", form, 24)
-    if channels != 1:
-        raise DataError(
-            f"{where} has {channels} channels instead of one.",
-            hint="Mix them: ffmpeg -i IN.wav -ac 1 OUT.wav",
-        )
-    if bits not in _FORMATS.get(tag, ()):
-        raise DataError(
-            f"{where} has format {tag} with {bits} bits; edgeq reads PCM of 8 to 32 bits and "
-            "floats.",
-            hint="Convert it: ffmpeg -i IN.wav -c:a pcm_s16le OUT.wav",
-        )
-    count = len(parts[b"data"]) // (bits // 8)
-    if count == 0:
-        raise DataError(f"{where} holds no samples.", hint="Remove it.")
-    require_size(count, bits // 8, where)
-    return rate, _decode(parts[b"data"][: count * (bits // 8)], tag, bits)
-
-
-def _decode(data: bytes, tag: int, bits: int) -> Real:
-    if tag == _FLOAT:
-        return np.frombuffer(data, f"<f{bits // 8}").astype(np.float32)
-    if bits == 8:  # without sign, unlike the others
-        values = np.frombuffer(data, np.uint8).astype(np.int32) - 128
-    elif bits == 24:
-        wide = np.zeros((len(data) // 3, 4), np.uint8)
-        wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
-        values, bits = wide.view("<i4")[:, 0], 32
-    else:
-        values = np.frombuffer(data, f"<i{bits // 8}").astype(np.int32)
-    scaled: Real = values.astype(np.float32) / np.float32(1 << (bits - 1))
-    return scaled
+        return fit_length(clip, self._length)

@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ MAX_SAMPLE_BYTES = 300_000_000
 MAX_LABEL_BYTES = 32_000_000
 MAX_CLASSES = 100_000
 MAX_CLASS_NAME = 1_000
+LABEL_NAMES = ("y", "label", "labels")  # of labels, unless it is an input's name
 _LARGEST_LABEL = np.iinfo(np.int64).max
 
 
@@ -59,6 +61,11 @@ class Source(ABC):
     count: int | None
     has_labels: bool = False
     class_names: tuple[str, ...] = ()
+
+    @property
+    def class_folder(self) -> Path | None:
+        """The folder whose folders are the classes; None if labels are from elsewhere."""
+        return None
 
     @property
     def issues(self) -> tuple[Issue, ...]:
@@ -178,8 +185,26 @@ def code_texts(texts: Iterable[str], name: str) -> tuple[dict[str, int], tuple[s
     return numbers, ()
 
 
+def find_label(found: Sequence[str], inputs: Sequence[str], where: str) -> str | None:
+    """The name in the data that holds labels, None without one.
+
+    Args:
+        found: names in the data.
+        inputs: names of the model's inputs.
+        where: names the data in messages.
+
+    Raises:
+        DataError: there are several.
+    """
+    own = [name for name in LABEL_NAMES if name in found and name not in inputs]
+    if len(own) > 1:
+        shown = " and ".join(map(repr, own))
+        raise DataError(f"{where} has several labels, {shown}.", hint="Keep one.")
+    return own[0] if own else None
+
+
 def match_names(
-    found: Sequence[str], inputs: Sequence[TensorSpec], where: str, label: str | None = "y"
+    found: Sequence[str], inputs: Sequence[TensorSpec], where: str
 ) -> tuple[dict[str, str], str | None]:
     """Match stored names to inputs, by name and never by position.
 
@@ -187,7 +212,6 @@ def match_names(
         found: names in the data.
         inputs: the model's; a single one may also be stored as "x".
         where: names the data in messages.
-        label: name that holds labels unless an input has it too, or None for no such name.
 
     Returns:
         Input name to stored name, and the name that holds labels, if any.
@@ -196,7 +220,7 @@ def match_names(
         DataError: a name is missing or unknown.
     """
     wanted = [spec.name for spec in inputs]
-    label = label if label in found and label not in wanted else None
+    label = find_label(found, wanted, where)
     others = [name for name in found if name != label]
     if set(others) == set(wanted):
         return {name: name for name in wanted}, label

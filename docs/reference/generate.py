@@ -62,7 +62,10 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
     yield from ("", f"## {context.command_path}", "")
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
         yield from (_paragraph(paragraph), "")
-    yield from ("```text", usage, "```", "", "| option | meaning |", "|---|---|")
+    yield from ("```text", usage, "```", "")
+    for line in (command.epilog or "").removeprefix("\b\nExample:\n").splitlines():
+        yield from (_paragraph(line.strip()), "")
+    yield from ("| option | meaning |", "|---|---|")
     for parameter in command.get_params(context):
         # Arguments have a record without words: they are explained above.
         names, meaning = parameter.get_help_record(context) or ("", "")

@@ -6,7 +6,7 @@ from edgeq import timing
 from edgeq.accuracy.verdict import SMALL_DROP_POINTS
 from edgeq.reporting.values import Cell, Column, Share
 from edgeq.values import Interval, Ratio
-from edgeq.wording import direction, first_name, show_bytes, show_db, show_ms, show_sizes
+from edgeq.wording import first_name, show_bytes, show_db, show_ms, show_sizes, side_of_one
 
 TONES = {1: "good", 0: "", -1: "bad"}  # of a figure that is better, the same, worse
 VALIDITY_TONES = {"valid": "good", "degraded": "doubt", "invalid": "bad"}
@@ -76,7 +76,7 @@ def times(value: float | None, tone: str = "") -> Cell:
 
 def times_smaller(ratio: float) -> Cell:
     """How many times smaller a file or a memory is."""
-    return Cell(show_sizes(ratio), ratio, TONES[direction(ratio)])
+    return Cell(show_sizes(ratio), ratio, TONES[side_of_one(ratio)])
 
 
 def points(drop: Interval | None, limit: float = SMALL_DROP_POINTS) -> Cell:

@@ -67,6 +67,18 @@ def board(path: str) -> None:
         raise RuntimeError("a process that is no board's was taken for one")
 
 
+def labels(path: str) -> None:
+    """Labels beside the pictures in `d`, each read for its picture."""
+    from edgeq.converters.samples.label_files import LabelledData
+    from edgeq.converters.samples.open_samples import open_samples
+    from edgeq.values import TensorSpec
+
+    picture = TensorSpec("image", (1, 8, 8, 1), "float32")
+    for sample in open_samples(LabelledData("d", path), [picture]).iterate():
+        if sample.label is None:
+            raise RuntimeError(f"picture {sample.index} has no label")
+
+
 def lowered(folder: str) -> None:
     """Many model files in one child of a framework; a new one when it dies."""
     import contextlib
@@ -113,7 +125,7 @@ def lowered(folder: str) -> None:
 
 READERS: dict[str, Callable[[str], None]] = {
     reader.__name__: reader
-    for reader in (journal, state, torch_archive, learned_ranges, board, lowered)
+    for reader in (journal, state, torch_archive, learned_ranges, board, labels, lowered)
 }
 
 

@@ -165,6 +165,32 @@ def _true_csv(case: Path, folder: Path) -> list[str]:
     return truth.check_evaluation(record, folder / "int8.tflite", found, values[:, 64])
 
 
+def _true_arrays(case: Path, folder: Path) -> list[str]:
+    record = case / "record.json"
+    if not record.exists():
+        return []
+    import numpy as np
+
+    files = sorted((case / "d").rglob("*.npy"))
+    found = np.stack([np.load(path).reshape(8, 8, 1) for path in files]) / 2
+    labels = np.array(["abc".index(path.parent.name) for path in files])
+    return truth.check_evaluation(record, folder / "int8.tflite", found.astype("f4"), labels)
+
+
+def _true_sounds(case: Path, _: Path) -> list[str]:
+    """Of a clip that was used, none is shorter than its file states."""
+    if not (case / "record.json").exists():
+        return []
+    found = []
+    for path in sorted((case / "d").rglob("*.wav")):
+        content = path.read_bytes()
+        place = content.find(b"data")
+        size = int.from_bytes(content[place + 4 : place + 8], "little")
+        if len(content) - place - 8 < size < 2**32 - 1:
+            found.append(f"{path.name} is cut off, and was used")
+    return found
+
+
 def _true_package(case: Path, folder: Path) -> list[str]:
     """Nothing that was changed passes with the signer's key."""
     output = case.parent / "stdout"
@@ -229,6 +255,16 @@ def _damage_pictures(files: Files, random: m.Random) -> Files:
     return {**made, f"{stem}.{ending}": content}
 
 
+def _damage_one(mutate: m.Mutate) -> Make:
+    """One of the files in `d`."""
+
+    def damage(files: Files, random: m.Random) -> Files:
+        name = random.choice(sorted(name for name in files if name.startswith("d/")))
+        return {**files, name: mutate(files[name], random)}
+
+    return damage
+
+
 def _damage_folder(files: Files, random: m.Random, name: str | None = None) -> Files:
     """One file of a package; often with manifest and sums made for it, so that more is read."""
     inner = {
@@ -285,6 +321,7 @@ _SHOW = (
 _EVAL = "eval", "int8.tflite", "-o", "record.json", "--data"
 _CONVERT = "--data", "data.npz", "--test-data", "test.npz", "--effort", "fast", "-o", "out.tflite"
 _GRAPH = "--effort", "fast", "--allow-float", "-o", "out.tflite"
+_SOUND = "sound=log-mel,rate=8000,window=128,hop=80,bands=8"
 _VERIFY = "verify", "package", "--no-run", "--json"
 _WITH_DATA = taken("data.npz", "test.npz")
 _CHANNELS_FIRST = taken(data_npz="data-channels.npz", test_npz="test-channels.npz")
@@ -316,6 +353,28 @@ def _framework(name: str, sample: str, mutate: m.Mutate, needs: str | None = Non
     )
 
 
+def _in_classes(name: str) -> Callable[[Path], Files]:
+    """Six files of the samples in three folders of classes."""
+    return lambda folder: {
+        f"d/{label}/{name.format(number)}": _read(folder / name.format(number))
+        for number, label in enumerate("aabbcc")
+    }
+
+
+def _label_kind(name: str, file: str, sample: str, mutate: m.Mutate) -> Kind:
+    """Labels beside pictures."""
+    pictures = {f"d/image{number}.png": f"image{number}.png" for number in range(6)}
+    path = file.partition("/")[0]
+    return Kind(
+        f"label-{name}",
+        lambda folder: {
+            new: _read(folder / old) for new, old in {**pictures, file: sample}.items()
+        },
+        only(file, mutate),
+        ((f"{DIRECT}labels", path),),
+    )
+
+
 _OWN = (
     Kind(
         "tflite",
@@ -324,7 +383,7 @@ _OWN = (
             "m.tflite",
             m.mixed(m.damage, m.damage_words, m.damage_words, m.change_tflite, m.change_tflite),
         ),
-        (("inspect", "m.tflite", "-o", "record.json"),),
+        (("inspect", "m.tflite", "-o", "record.json"), ("fit", "m.tflite", "--coral")),
         truth=_true_certificate,
     ),
     Kind(
@@ -374,6 +433,30 @@ _OWN = (
         _damage_pictures,
         ((*_EVAL, "d", "--preprocess", "channels=gray,scale=1/510"),),
     ),
+    Kind(
+        "arrays",
+        all_of(taken("int8.tflite"), _in_classes("array{}.npy")),
+        _damage_one(m.change_npy),
+        ((*_EVAL, "d"),),
+        truth=_true_arrays,
+    ),
+    Kind(
+        "sounds",
+        all_of(taken("int8.tflite"), _in_classes("clip{}.wav")),
+        _damage_one(m.mixed(m.damage, m.change_wav, m.change_wav)),
+        ((*_EVAL, "d", "--preprocess", _SOUND),),
+        truth=_true_sounds,
+    ),
+    Kind(
+        "label-array",
+        taken("int8.tflite", "test.npz", l_npy="labels.npy"),
+        only("l.npy", m.change_npy),
+        (("eval", "int8.tflite", "--data", "test.npz", "--labels", "l.npy"),),
+        is_accepted=False,  # the data has labels of its own
+    ),
+    _label_kind("table", "l.csv", "labels.csv", m.mixed(m.change_text, m.damage)),
+    _label_kind("coco", "l.json", "labels.json", m.mixed(m.change_json, m.change_json, m.damage)),
+    _label_kind("yolo", "l/image0.txt", "boxes.txt", m.mixed(m.change_text, m.damage)),
     Kind(
         "project",
         all_of(

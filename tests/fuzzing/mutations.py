@@ -533,6 +533,16 @@ def change_npy(content: bytes, random: Random) -> bytes:
     return b"\x93NUMPY" + version + size.to_bytes(2, "little") + packed + data
 
 
+def change_wav(content: bytes, random: Random) -> bytes:
+    """A sound whose header states another format, another size, or parts of other lengths."""
+    place, size = random.choice(
+        ((16, 4), (20, 2), (22, 2), (24, 4), (28, 4), (32, 2), (34, 2), (40, 4), (4, 4))
+    )
+    value = random.choice((0, 1, 2, 3, 8, 24, 32, 64, 255, 8000, 0xFFFE, 0xFFFF, 2**31, 2**32 - 1))
+    made = content[:place] + (value % 256**size).to_bytes(size, "little") + content[place + size :]
+    return made if random.random() < 0.7 else made[: random.randrange(len(made))]
+
+
 def change_png(content: bytes, random: Random) -> bytes:
     """A picture that says it is larger, of other colours, or is followed by other chunks."""
     if random.random() < 0.5:

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tarfile
@@ -148,12 +149,34 @@ def _make_data(folder: Path) -> None:
             stream = io.BytesIO()
             pixels.save(stream, ending)
             (folder / f"image{number}.{ending}").write_bytes(stream.getvalue())
+    _make_small_files(folder, images, random)
     (folder / "labels.txt").write_text("cat\ndog\nbird\n")
     for name, text in (("policy", POLICY), ("devices", DEVICES), ("project", PROJECT)):
         (folder / f"{name}.toml").write_text(text)
     (folder / "ssh_config").write_text(
         "Host pi4 board\n  HostName 192.0.2.1\n  User pi\nHost *\n  Port=22\n"
     )
+
+
+def _make_small_files(folder: Path, images: Any, random: Any) -> None:
+    """Arrays and sounds, one in each file, and labels beside pictures in every form."""
+    for number, image in enumerate(images[:6]):
+        np.save(folder / f"array{number}.npy", image)
+        pcm = random.integers(-9000, 9000, 700, np.int16)
+        form = struct.pack("<HHIIHH", 1, 1, 8000, 16000, 2, 16)
+        body = b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", 1400)
+        content = b"RIFF" + struct.pack("<I", len(body) + 1400) + body + pcm.tobytes()
+        (folder / f"clip{number}.wav").write_bytes(content)
+    np.save(folder / "labels.npy", np.arange(24) % 3)
+    files = [f"image{number}.png" for number in range(6)]
+    rows = [f"{file},{number % 3}" for number, file in enumerate(files)]
+    (folder / "labels.csv").write_text("\n".join(["file,label", *rows]) + "\n")
+    known = [{"id": n, "file_name": name, "width": 8, "height": 8} for n, name in enumerate(files)]
+    boxes = [{"image_id": n, "category_id": 3, "bbox": [1, 2, 3, 4]} for n in range(6)]
+    kinds = [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]
+    coco = {"images": known, "categories": kinds, "annotations": boxes}
+    (folder / "labels.json").write_text(json.dumps(coco))
+    (folder / "boxes.txt").write_text("0 0.5 0.5 0.2 0.3\n1 0.25 0.5 0.1 0.1\n")
 
 
 def _draw(model: Path, random: Any, count: int) -> tuple[Any, Any]:

@@ -619,6 +619,9 @@ def test_fewer_vectors_than_asked_for_are_told(int8_mobilenet: Path) -> None:
     made = make_package(int8_mobilenet, "python", data=few, vectors=9)
     fewer = "5 golden vectors instead of the requested 9: "
     assert any(note.startswith(fewer) for note in made.notes)
+    one = {name: array[:1] for name, array in few.items()}
+    made = make_package(int8_mobilenet, "python", data=one, vectors=2)
+    assert any(note.startswith("1 golden vector instead of") for note in made.notes)
 
 
 def test_a_model_to_convert_is_told_to_be_converted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -39,7 +40,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise UsageError(
             f"Every line of {path} begins with its number, as in {labels[0]!r}: it would become "
             "part of the name.",
-            hint="Remove the numbers: sed -E 's/^[0-9]+[ ,;:]+//' labels.txt > names.txt",
+            hint="Remove the numbers: sed -E 's/^[0-9]+[[:space:],;:]+//' "
+            f"{shlex.quote(path.name)} > names.txt",
         )
     require_names(labels)
     return labels

@@ -85,7 +85,7 @@ def test_a_key_that_is_no_input_is_named():
 def test_two_labels_are_refused():
     with raises("Sample 0 of f has two labels: one by name, one in the pair."):
         read(({"x": ONE, "y": 1}, 2))
-    with raises("Sample 0 of f has two labels, 'y' and 'label'. Keep one."):
+    with raises("Sample 0 of f has several labels, 'y' and 'label'. Keep one."):
         read({"x": ONE, "y": 1, "label": 2})
 
 

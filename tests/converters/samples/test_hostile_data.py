@@ -428,7 +428,7 @@ def test_a_csv_row_without_an_end_is_refused(
         raises(f"A row of {path} has more than 16,000,000 characters. {message}"),
     ):
         open_samples(path, [VECTOR])
-    monkeypatch.setattr("edgeq.converters.samples.csv_files._MOST_ROW", 100_000)
+    monkeypatch.setattr("edgeq.converters.samples.tables._MOST_ROW", 100_000)
     path.write_text('a,b,c\n"' + '\n","' * 200_000)  # quoted lines, each of a bearable length
     with few_bytes(), raises(f"A row of {path} has more than 100,000 characters. {message}"):
         open_samples(path, [VECTOR])

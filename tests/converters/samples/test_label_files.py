@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeq.converters.samples.folders import FolderSource
 from edgeq.converters.samples.label_files import LabelledData
 from edgeq.converters.samples.open_samples import Samples, open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
@@ -92,6 +93,18 @@ def test_the_digest_covers_labels(images: Path, tmp_path: Path) -> None:
     assert opened(images, write(tmp_path / "3.json", coco(annotations=[]))).ref.sha256 != first
 
 
+def test_the_samples_are_read_once_for_both_digests(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples, read = opened(images, write(tmp_path / "coco.json", coco())), []
+    take = FolderSource._read
+    monkeypatch.setattr(
+        FolderSource, "_read", lambda self, index: read.append(index) or take(self, index)
+    )
+    assert samples.ref == samples.ref
+    assert read == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -99,6 +112,10 @@ def test_the_digest_covers_labels(images: Path, tmp_path: Path) -> None:
         ({"categories": []}, "is not a COCO file of boxes: KeyError 18"),
         ({"annotations": [{"image_id": 4}]}, "is not a COCO file of boxes: KeyError 4"),
         ({"annotations": 5}, "is not a COCO file of boxes: TypeError"),
+        (
+            {"annotations": [{"image_id": 7, "category_id": 3, "bbox": [0, 0, 1, float("nan")]}]},
+            "is not a COCO file of boxes: ValueError a box of .* is not finite",
+        ),
     ],
 )
 def test_a_wrong_coco_file(
@@ -132,7 +149,7 @@ def test_yolo_boxes_are_centre_and_size(images: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["1 0.5 0.5 0.5", "x 0 0 0 0", "0.5 0 0 1 1", "-1 0 0 1 1",
-                                  "0 0 0 nan 1", "0 0 0 1 1 0.9"])  # fmt: skip
+                                  "0 0 0 nan 1", "0 0 0 1 1 0.9", "inf 0 0 1 1"])  # fmt: skip
 def test_a_line_that_is_no_box(images: Path, tmp_path: Path, line: str) -> None:
     folder = tmp_path / "labels"
     folder.mkdir()
@@ -213,7 +230,14 @@ def test_an_array_labels_any_samples(images: Path, tmp_path: Path) -> None:
     with pytest.raises(EdgeqError, match="has 3 samples and 2 labels"):
         opened(images, tmp_path / "y.npy")
     np.save(tmp_path / "y.npy", np.array([{}, {}, {}]), allow_pickle=True)
-    with pytest.raises(EdgeqError, match="cannot be read"):
+    with pytest.raises(EdgeqError, match="which edgeq does not unpickle"):
+        opened(images, tmp_path / "y.npy")
+    np.save(tmp_path / "y.npy", np.array(7))
+    with pytest.raises(EdgeqError, match="has 3 samples and 0 labels"):
+        opened(images, tmp_path / "y.npy")
+    content = (tmp_path / "y.npy").read_bytes().replace(b"'shape': ()", b"'shape': ((")
+    (tmp_path / "y.npy").write_bytes(content)
+    with pytest.raises(EdgeqError, match="has an invalid header"):
         opened(images, tmp_path / "y.npy")
 
 

@@ -61,7 +61,12 @@ def test_rows_are_picked_by_index(tmp_path):
             "{} has no header: its first line is all numbers. "
             "The first line must name the columns.",
         ),
-        ("a;b\n1;2\n", [PAIR], "{} has columns that are not separated by commas: 'a;b'."),
+        (
+            "a;b\n1;2\n",
+            [PAIR],
+            "{} has columns that are not separated by commas: 'a;b'. "
+            "Export it with commas, and with points in numbers such as 0.5.",
+        ),
         ("a,a\n1,2\n", [PAIR], "{} has 2 columns named 'a'."),
         ("a,b\n1,2\n1,2,3\n", [PAIR], "Line 3 of {} has 3 fields, the header has 2."),
         ("a,b\n1,2\n1,\n", [PAIR], "Column 'b' in line 3 of {} holds '', not a number."),
@@ -75,7 +80,7 @@ def test_rows_are_picked_by_index(tmp_path):
             [PAIR],
             "{} has 3 columns for input 'x', which takes 2 values.",
         ),
-        ("y,label,a\n1,1,1\n", [PAIR], "{} has two label columns, 'y' and 'label'. Keep one."),
+        ("y,label,a\n1,1,1\n", [PAIR], "{} has several labels, 'y' and 'label'. Keep one."),
         (
             "x[0],x[1]\n1,2\n",
             [PAIR, SCALAR],

@@ -1,4 +1,8 @@
-"""A CSV file as a source: a header, one sample per line, matched to inputs by column name."""
+"""Tables, with one sample in each row: CSV files, and those of pandas, Polars and PyArrow.
+
+Columns `NAME`, or `NAME[0]`, `NAME[1]`..., belong to input NAME, flattened row by row; with a
+single input and no such column, all columns but the label are its values in order.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +13,36 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
 from edgeq.converters.samples.data_file import DataFile, unreadable
 from edgeq.converters.samples.input_shapes import (
     Array,
+    begin,
     quote,
     sample_dtype,
     sample_shape,
     show_shape,
 )
-from edgeq.converters.samples.sources import FileSource, Row, code_texts, require_count
+from edgeq.converters.samples.libraries import as_array, is_of
+from edgeq.converters.samples.sources import FileSource, Row, code_texts, find_label, require_count
 from edgeq.errors import DataError
 from edgeq.files.npy import shorten
 from edgeq.values import TensorSpec
 
-_LABEL_COLUMNS = ("y", "label")
 # Characters; the shortest fields of a row take twenty times as many bytes in Python.
 _MOST_ROW = 16_000_000
+_TABLES = (("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table"))
+_NESTED = (
+    "A column has one number in each row. Give arrays as {name: numpy.stack(table[name])}, those "
+    'of Hugging Face by with_format("numpy").'
+)
 
 
 @dataclass(frozen=True)
-class _Column:
+class Column:
     """The columns that hold one input's values, and what they become."""
 
     positions: tuple[int, ...]
@@ -50,7 +60,7 @@ class TableSource(FileSource):
     """
 
     header: tuple[str, ...]
-    columns: Mapping[str, _Column]
+    columns: Mapping[str, Column]
     label: int | None = None
     read_label: Callable[[str], int | float] = float
 
@@ -71,7 +81,7 @@ class TableSource(FileSource):
             yield Row(index, inputs, label, where)
             target = next(wanted, None)
 
-    def _parse(self, fields: Sequence[str], column: _Column, where: str) -> Array:
+    def _parse(self, fields: Sequence[str], column: Column, where: str) -> Array:
         values = []
         for position in column.positions:
             text = fields[position].strip()
@@ -89,9 +99,8 @@ class TableSource(FileSource):
 def open_table(path: Path, inputs: Sequence[TensorSpec], name: str) -> TableSource:
     """Open a CSV file, which is read once in full to count samples and collect labels.
 
-    Columns `NAME`, or `NAME[0]`, `NAME[1]`..., belong to input NAME, flattened row by row; with a
-    single input and no such column, all columns but the label are its values in order. The label
-    is the column `y` or `label`: integers, numbers, or texts that are numbered in sorted order.
+    Labels are in one of the columns `LABEL_NAMES`: integers, numbers, or texts that are numbered
+    in sorted order.
 
     Raises:
         DataError: no header, columns that do not fit the inputs, a ragged line, or no lines.
@@ -99,7 +108,7 @@ def open_table(path: Path, inputs: Sequence[TensorSpec], name: str) -> TableSour
     file = DataFile(path, name)
     header = tuple(text.strip() for text in next(_read_fields(file), (0, ()))[1])
     _check_header(header, name)
-    columns, label = _match_columns(header, inputs, name)
+    columns, label = match_columns(header, inputs, name)
     count, are_integers, are_numbers = 0, True, True
     for _, fields in _read_lines(file, header):
         count += 1
@@ -210,7 +219,8 @@ def _check_header(header: Sequence[str], name: str) -> None:
         raise DataError(f"{name} is empty.", hint="The first line must name the columns.")
     if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
         raise DataError(
-            f"{name} has columns that are not separated by commas: {shorten(header[0])}."
+            f"{name} has columns that are not separated by commas: {shorten(header[0])}.",
+            hint="Export it with commas, and with points in numbers such as 0.5.",
         )
     if all(_is_number(text) for text in header):
         raise DataError(
@@ -230,20 +240,27 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _match_columns(
-    header: Sequence[str], inputs: Sequence[TensorSpec], name: str
-) -> tuple[dict[str, _Column], int | None]:
-    """The columns of each input, and the position of the labels."""
+def match_columns(
+    header: Sequence[str], inputs: Sequence[TensorSpec], name: str, hint: str | None = None
+) -> tuple[dict[str, Column], int | None]:
+    """The columns of each input, and the position of the labels.
+
+    Args:
+        header: different names.
+        name: names the table at the beginning of a message.
+        hint: if there are not as many columns as an input has values.
+
+    Raises:
+        DataError: columns are missing, belong to no input, or are not as many as its values.
+    """
     places = {text: place for place, text in enumerate(header)}
     groups: dict[str, list[int]] = {}
     for spec in inputs:
         groups[spec.name] = found = [places[spec.name]] if spec.name in places else []
         while spec.name not in places and (key := f"{spec.name}[{len(found)}]") in places:
             found.append(places[key])
-    labels = [text for text in _LABEL_COLUMNS if text in places and text not in groups]
-    if len(labels) > 1:
-        raise DataError(f"{name} has two label columns, 'y' and 'label'.", hint="Keep one.")
-    label = places[labels[0]] if labels else None
+    own = find_label(header, [*groups], name)
+    label = None if own is None else places[own]
     features = [place for place in places.values() if place != label]
     if len(inputs) == 1 and not groups[inputs[0].name]:
         groups = {inputs[0].name: features}
@@ -267,9 +284,10 @@ def _match_columns(
         if dynamic > 1 or not fits:
             raise DataError(
                 f"{name} has {len(positions)} columns for input {spec.name!r}, "
-                f"which takes {show_shape(shape)} values."
+                f"which takes {show_shape(shape)} values.",
+                hint=hint,
             )
-        columns[spec.name] = _Column(tuple(positions), shape, sample_dtype(spec).kind in "iu")
+        columns[spec.name] = Column(tuple(positions), shape, sample_dtype(spec).kind in "iu")
     return columns, label
 
 
@@ -278,3 +296,46 @@ def _is_int64(text: str) -> bool:
         return -(2**63) <= int(text) < 2**63
     except ValueError:
         return False
+
+
+# ---------------------------------------------------------------- tables of libraries
+
+
+def is_table(value: Any) -> bool:
+    """Whether an object is a table of pandas, Polars or PyArrow."""
+    return any(is_of(value, package, name) for package, name in _TABLES)
+
+
+def read_table(
+    table: Any, inputs: Sequence[TensorSpec], name: str
+) -> tuple[dict[str, Array], Array | None]:
+    """Take a table of a library apart.
+
+    Args:
+        table: see `is_table`.
+        name: names it in messages.
+
+    Returns:
+        By input name an array [rows, ...], and the labels or None.
+
+    Raises:
+        DataError: see `match_columns`, or a column does not hold numbers.
+    """
+    keys = list(getattr(table, "column_names", None) or table.columns)
+    header = [str(key) for key in keys]
+    columns, label = match_columns(header, inputs, begin(name), _NESTED)
+
+    def read(position: int) -> Array:
+        return as_array(table[keys[position]], f"column {shorten(header[position])} of {name}")
+
+    arrays = {}
+    for key, column in columns.items():
+        parts = [read(position) for position in column.positions]
+        for position, part in zip(column.positions, parts, strict=True):
+            if part.dtype.kind not in "fiub":
+                raise DataError(
+                    f"Column {shorten(header[position])} of {name} holds {part.dtype} values, not "
+                    "numbers."
+                )
+        arrays[key] = np.stack(parts, axis=1).reshape(len(table), *column.shape)
+    return arrays, None if label is None else read(label)
