@@ -88,17 +88,24 @@ def show_interval(metric: MetricValue) -> str:
     return f"{metric.interval.low:{form}}..{metric.interval.high:{form}}"
 
 
+def signed(value: float, form: str = ".2f") -> str:
+    """A difference with its sign; what rounds to zero is +0, from either side."""
+    shown = f"{value:+{form}}"
+    return f"+{shown[1:]}" if float(shown) == 0 else shown
+
+
 def show_loss(found: MetricLoss) -> str:
     """How much worse the candidate is by a metric, with its 95 % interval."""
-    form, unit = ("+.2f", " points") if found.unit == "percent" else ("+.4g", "")
+    form, unit = (".2f", " points") if found.unit == "percent" else (".4g", "")
     loss = found.loss
     word = "lost" if loss.low > 0 else "gained" if loss.high < 0 else "no proven difference:"
-    return f"{word} {loss.value:{form}}{unit} ({loss.low:{form}} to {loss.high:{form}})"
+    value, low, high = (signed(each, form) for each in (loss.value, loss.low, loss.high))
+    return f"{word} {value}{unit} ({low} to {high})"
 
 
 # How a figure is written in each unit that a history has.
 _FIGURES: dict[str, Callable[[float], str]] = {
-    "points": lambda value: f"{value:+.2f} points",
+    "points": lambda value: f"{signed(value)} points",
     "percent": lambda value: f"{value:.2f} %",
     "dB": show_db,
     "bytes": lambda value: show_bytes(round(value)),
@@ -119,7 +126,7 @@ def show_change(change: float | None, unit: str) -> str:
     if change == 0:
         return "same"
     if unit == "dB":
-        return f"{change:+.1f} dB"
+        return f"{signed(change, '.1f')} dB"
     shown = show_figure(abs(change), "points" if unit == "percent" else unit)
     return f"{'+' if change > 0 else '-'}{shown.removeprefix('+')}"
 

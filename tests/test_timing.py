@@ -21,7 +21,7 @@ from edgeq.values import (
     Round,
     RuntimeInfo,
 )
-from edgeq.wording import show_ratio, show_sizes
+from edgeq.wording import show_ratio, show_sizes, signed
 
 
 @pytest.mark.parametrize(
@@ -459,3 +459,10 @@ def test_a_speed_up_of_one_process_is_known_to_10_per_cent_more() -> None:
 def test_what_cannot_be_read_is_not_an_issue() -> None:
     blind = [{**entry, "busy_s": None} for entry in QUIET]
     assert codes(replace(STEADY), blind) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(-0.004, "+0.00"), (0.004, "+0.00"), (-0.005001, "-0.01"), (2.5, "+2.50")]
+)
+def test_what_rounds_to_zero_has_no_minus(value: float, shown: str) -> None:
+    assert signed(value) == shown

@@ -59,7 +59,7 @@ def unclear_names(
         parts += [f"has the class {_quoted(extra)}, which {source} has not"] if extra else []
         if not parts and names == tuple(theirs):
             return None
-        parts = parts or [f"has the classes of {source} in another order ({_quoted(theirs)})"]
+        parts = parts or [f"has the classes in another order than {source} ({_quoted(theirs)})"]
         reason = (
             f"{samples.name} {' and '.join(parts)}, so its names cannot be matched to the model's "
             f"{len(theirs)} classes."

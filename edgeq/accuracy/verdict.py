@@ -25,6 +25,7 @@ from edgeq.values import (
     PartQuality,
     Quality,
 )
+from edgeq.wording import signed
 
 # An accuracy drop that engineers accept without a second look, in percentage points.
 SMALL_DROP_POINTS = 1.0
@@ -255,12 +256,10 @@ def _judge_interval(what: str, found: Interval, point: float) -> tuple[str, str]
         point: the value of a percentage point in the loss's unit, see `_point_of`.
     """
     limit = SMALL_DROP_POINTS * point
-    form, unit = ("+.2f", " points") if point == 1 else ("+.4f", "")
+    form, unit = (".2f", " points") if point == 1 else (".4f", "")
+    value, low, high = (signed(each, form) for each in (found.value, found.low, found.high))
     shown_limit = f"{limit:g}{' point' if point == 1 else ''}"
-    shown = (
-        f"{what} {found.value:{form}}{unit} (95 % interval {found.low:{form}} to "
-        f"{found.high:{form}})"
-    )
+    shown = f"{what} {value}{unit} (95 % interval {low} to {high})"
     if found.low > limit:
         return "no", f"{shown}: proven above {shown_limit}"
     if found.high <= limit:

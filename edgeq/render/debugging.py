@@ -22,7 +22,7 @@ from edgeq.render.parts import (
 )
 from edgeq.render.tables import FittingTable
 from edgeq.values import DebugReport, LayerReport
-from edgeq.wording import common_prefix, first_name, left_out, plural, show_db
+from edgeq.wording import common_prefix, first_name, left_out, plural, show_db, signed
 
 _WORST = 10
 _EXPLAINED = 3
@@ -63,7 +63,7 @@ def show_debug(report: DebugReport, *, show_all: bool = False) -> str:
     for number, layer in enumerate(report.layers[:_EXPLAINED], 1):
         parts.append(wrapped(f"{number}. {first_name(layer.name)}: {layer.cause}.", 2, hanging=3))
         if layer.remedy:
-            gain = "" if layer.gain_db is None else f"  ({layer.gain_db:+.1f} dB)"
+            gain = "" if layer.gain_db is None else f"  ({signed(layer.gain_db, '.1f')} dB)"
             parts.append(Text(f"     {layer.remedy}{gain}", style="cyan"))
     parts += _remedy_parts(report)
     if report.unmatched:
@@ -138,7 +138,7 @@ def _remedy_parts(report: DebugReport) -> list[RenderableType]:
         count = plural(len(report.remedies), "other conversion")
         return ["", Text(f"Tried {count} of this model; none gains {LEAST_GAIN_DB:g} dB.")]
     rows = [
-        (show_db(item.sqnr_db), f"{item.gain_db:+.1f} dB", item.options)
+        (show_db(item.sqnr_db), f"{signed(item.gain_db, '.1f')} dB", item.options)
         for item in report.remedies[:_REMEDIES]
         if item.sqnr_db is not None and item.gain_db is not None
     ]

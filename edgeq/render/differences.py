@@ -9,7 +9,7 @@ from edgeq.history.values import METRICS, Figure, FigureChange, RecordDifference
 from edgeq.render.history import show_moment, show_value
 from edgeq.render.parts import harmless, heading, render
 from edgeq.render.tables import FittingTable
-from edgeq.wording import file_name, show_change, side_of_one
+from edgeq.wording import file_name, show_change, side_of_one, signed
 
 _STYLES = {"degraded": "yellow", "invalid": "red"}
 
@@ -54,7 +54,7 @@ def _change_cells(change: FigureChange, notes: list[str], has_several: bool) -> 
     values = [_marked(metric, figure) for figure in (change.before, change.after)]
     shown = show_change(change.change, METRICS[metric].unit)
     if change.change and change.change_percent is not None:
-        percent = f"{change.change_percent:+.1f} %"
+        percent = f"{signed(change.change_percent, '.1f')} %"
         is_small = float(percent.removesuffix(" %")) == 0
         shown = f"{shown} ({'below 0.1 %' if is_small else percent})"
     verdict = Text()

@@ -15,7 +15,7 @@ from edgeq.files.storage import find_issues
 from edgeq.render.parts import harmless, issue_parts, render
 from edgeq.render.tables import FittingTable
 from edgeq.values import Issue
-from edgeq.wording import file_name, show_bare_ms, show_bytes, show_interval, show_metric
+from edgeq.wording import file_name, show_bare_ms, show_bytes, show_interval, show_metric, signed
 
 Cells = tuple[str, ...]
 
@@ -96,7 +96,7 @@ def _compare_rows(result: Any) -> Iterator[Cells]:
     yield (
         result.verdict.upper(),
         accuracy,
-        "" if drop is None else f"{drop.value:+.2f}",
+        "" if drop is None else signed(drop.value),
         f"{worst_sqnr_db(result.quality):.1f}",
         times,
         "" if bench is None or not bench.speedups else f"{bench.speedups[0].value:.2f}x",

@@ -29,7 +29,7 @@ from edgeq.history.values import (
 )
 from edgeq.render.parts import grid, harmless, heading, render
 from edgeq.render.tables import FittingTable
-from edgeq.wording import file_name, plural, show_bytes, show_change, show_figure
+from edgeq.wording import file_name, plural, show_bytes, show_change, show_figure, signed
 
 SCHEMA = "edgeq.history/1"
 _SPARKS = "▁▂▃▄▅▆▇█"
@@ -91,7 +91,7 @@ def _counted(name: str | None, count: int = 1) -> str:
 def _cell(metric: str, value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:+.2f}" if metric == "accuracy-drop" else show_value(metric, value)
+    return signed(value) if metric == "accuracy-drop" else show_value(metric, value)
 
 
 # Columns of a list: title, cell, whether it is aligned to the right.

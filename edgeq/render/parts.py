@@ -18,7 +18,7 @@ from rich.text import Text
 from edgeq.escaping import clean, printable_lines
 from edgeq.metrics.catalogue import ACCURACY
 from edgeq.values import Certificate, Issue, OutputQuality, Quality, WayOut
-from edgeq.wording import describe_tensor, plural, show_db, show_loss, show_metric
+from edgeq.wording import describe_tensor, plural, show_db, show_loss, show_metric, signed
 
 Show = TypeVar("Show", bound=Callable[..., str])
 
@@ -176,8 +176,8 @@ def quality_rows(quality: Quality) -> list[tuple[str, str]]:
             (
                 "accuracy" if len(quality.outputs) == 1 else f"accuracy {quality.scored_output}",
                 f"{quality.baseline_accuracy_percent:.2f} % -> "
-                f"{quality.candidate_accuracy_percent:.2f} %, drop {drop.value:+.2f} points "
-                f"(95 % interval {drop.low:+.2f} to {drop.high:+.2f})",
+                f"{quality.candidate_accuracy_percent:.2f} %, drop {signed(drop.value)} points "
+                f"(95 % interval {signed(drop.low)} to {signed(drop.high)})",
             )
         )
         rows.append(

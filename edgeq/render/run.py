@@ -7,7 +7,7 @@ from edgeq.files.storage import find_issues
 from edgeq.records.reading import Record
 from edgeq.render.parts import harmless
 from edgeq.values import Quality
-from edgeq.wording import show_bytes, show_db, show_ms
+from edgeq.wording import show_bytes, show_db, show_ms, signed
 
 
 @harmless
@@ -41,6 +41,6 @@ def _quality(quality: Quality) -> list[str]:
         parts.append(
             f"accuracy {quality.baseline_accuracy_percent:.2f} % -> "
             f"{quality.candidate_accuracy_percent:.2f} %, drop "
-            f"{quality.drop_points.value:+.2f} points"
+            f"{signed(quality.drop_points.value)} points"
         )
     return parts

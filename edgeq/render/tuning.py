@@ -30,6 +30,7 @@ from edgeq.wording import (
     show_ms,
     show_ratio,
     show_sizes,
+    signed,
 )
 
 _MOST_ROWS = 12
@@ -118,7 +119,7 @@ def _table(result: Tuning) -> Padding:
             recipe.append(f"\n  {trial.rejected}", "dim")
         mark = "pareto" if trial.is_pareto else "refuted" if trial.is_refuted else ""
         mark = "chosen" if trial is result.trials[0] else mark
-        drop = "-" if trial.drop_points is None else f"{trial.drop_points.value:+.2f}"
+        drop = "-" if trial.drop_points is None else signed(trial.drop_points.value)
         table.add_row(
             mark,
             recipe,

@@ -10,7 +10,7 @@ from edgeq.reporting.comparison import model_sizes
 from edgeq.reporting.gathered import CANDIDATE, Gathered, Judged
 from edgeq.reporting.values import Card
 from edgeq.timing import show_ends
-from edgeq.wording import plural, show_bytes, show_db, show_ms, show_sizes, side_of_one
+from edgeq.wording import plural, show_bytes, show_db, show_ms, show_sizes, side_of_one, signed
 
 
 def make_cards(gathered: Gathered) -> tuple[Card, ...]:
@@ -39,11 +39,11 @@ def _quality_cards(judged: Sequence[Judged], limit: float) -> list[Card]:
         quality = item.quality
         detail = (
             f"{quality.baseline_accuracy_percent:.2f} % to "
-            f"{quality.candidate_accuracy_percent:.2f} %; 95 % interval {drop.low:+.2f} to "
-            f"{drop.high:+.2f}; {item.label}, {item.samples}{_of_several(len(drops))}"
+            f"{quality.candidate_accuracy_percent:.2f} %; 95 % interval {signed(drop.low)} to "
+            f"{signed(drop.high)}; {item.label}, {item.samples}{_of_several(len(drops))}"
         )
         tone = cells.points(drop, limit).tone
-        cards.append(Card("Accuracy drop", f"{drop.value:+.2f} points", detail, tone))
+        cards.append(Card("Accuracy drop", f"{signed(drop.value)} points", detail, tone))
     item = min(compared, key=lambda item: worst_sqnr_db(item.quality))
     outputs = plural(len(item.quality.outputs), "output")
     agreement = item.quality.agreement_percent

@@ -6,7 +6,7 @@ from edgeq import timing
 from edgeq.accuracy.verdict import SMALL_DROP_POINTS
 from edgeq.reporting.values import Cell, Column, Share
 from edgeq.values import Interval, Ratio
-from edgeq.wording import first_name, show_bytes, show_db, show_ms, show_sizes, side_of_one
+from edgeq.wording import first_name, show_bytes, show_db, show_ms, show_sizes, side_of_one, signed
 
 TONES = {1: "good", 0: "", -1: "bad"}  # of a figure that is better, the same, worse
 VALIDITY_TONES = {"valid": "good", "degraded": "doubt", "invalid": "bad"}
@@ -84,7 +84,9 @@ def points(drop: Interval | None, limit: float = SMALL_DROP_POINTS) -> Cell:
     if drop is None:
         return Cell("-")
     tone = "good" if drop.high <= limit else "bad" if drop.low > limit else "doubt"
-    return Cell(f"{drop.value:+.2f} points ({drop.low:+.2f} to {drop.high:+.2f})", drop.value, tone)
+    return Cell(
+        f"{signed(drop.value)} points ({signed(drop.low)} to {signed(drop.high)})", drop.value, tone
+    )
 
 
 def speedup(ratio: Ratio | None) -> Cell:

@@ -90,7 +90,7 @@ def test_the_same_names_in_another_order_are_other_indices(tmp_path: Path) -> No
     assert unclear_names(samples, SCORES, [("train", CLASSES)]) is None
     found = unclear_names(samples, SCORES, [("train", CLASSES[::-1])])
     assert found is not None and found[1] == AS_INDICES
-    assert "has the classes of train in another order ('coat', 'boot', 'bag')" in found[0]
+    assert "has the classes in another order than train ('coat', 'boot', 'bag')" in found[0]
 
 
 def test_every_command_knows_the_classes_from_the_calibration_data(tmp_path: Path) -> None:
