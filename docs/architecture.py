@@ -51,7 +51,7 @@ PLACES = {
     "values": (0, 8), "tflite": (1, 8), "files": (2, 8), "children": (3, 8), "wording": (4, 8),
     "errors": (0, 9), "issues": (1, 9), "project": (2, 9), "provenance": (3, 9), "timing": (4, 9),
     "escaping": (0, 10), "progress": (1, 10), "version": (2, 10), "moved": (3, 10),
-    "host": (4, 10),
+    "host": (4, 10), "keywords": (0, 11),
 }  # fmt: skip
 
 # The rooms that a model and a sample pass, in order; the second value is the room that calls them.

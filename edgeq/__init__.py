@@ -118,8 +118,12 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
+        from edgeq.keywords import checked  # with `inspect`, which takes its time
+
         module = importlib.import_module(_MODULES.get(name, "edgeq.api"))
-        return getattr(module, name)
+        # Kept, because pickle requires the same object each time.
+        globals()[name] = checked(getattr(module, name), name)
+        return globals()[name]
     if name in _OPEN:
         return importlib.import_module(f"edgeq.{name}")
     raise AttributeError(f"module 'edgeq' has no attribute {name!r}")

@@ -1,8 +1,8 @@
 """The main path: the functions behind convert, tune, bench, eval, compare and debug.
 
-import edgeq
-result = edgeq.convert("model.keras", "model.tflite", data="samples.npz")
-print(result.quality.drop_points, result.certificate.min_runtime_version)
+    import edgeq
+    result = edgeq.convert("model.keras", "model.tflite", data="samples.npz")
+    print(result.quality.drop_points, result.certificate.min_runtime_version)
 
 Each function imports what it alone needs: a conversion starts a tenth of a second earlier.
 """
@@ -10,7 +10,7 @@ Each function imports what it alone needs: a conversion starts a tenth of a seco
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.device_runners.devices.device import Device, events_as_progress
 from edgeq.errors import UsageError
+from edgeq.files.reading import listed, model_path, model_paths
 from edgeq.progress import OnNote, OnProgress, no_note, quiet
 from edgeq.tflite import quantmath
 from edgeq.values import (
@@ -169,7 +170,7 @@ def bench(
     Raises:
         DeviceError: a model cannot be run there.
     """
-    paths = _paths(models, 'Convert it first: edgeq.convert(model, "model.tflite", ...).')
+    paths = model_paths(models)
     if not paths:
         raise UsageError("There is no model to measure.")
     target = resolve_device(device, python=None if python is None else Path(python))
@@ -189,7 +190,7 @@ def bench(
 
 
 def evaluate(
-    models: Sequence[PathLike],
+    models: Any,
     data: Any,
     *,
     labels: PathLike | None = None,
@@ -202,13 +203,16 @@ def evaluate(
     fixed_inputs: Sequence[tuple[str, float]] = (),
     device: str = "local",
     python: PathLike | None = None,
+    runtime: str | None = None,
+    threads: int = 1,
+    workers: int | None = None,
     on_progress: OnProgress = quiet,
-    **options: Any,
 ) -> tuple[Evaluation, ...]:
     """Accuracy of models on labelled data.
 
     Args:
-        models: `.tflite` files, or framework models, which are lowered to float first.
+        models: one or several `.tflite` files or framework models, paths or objects as in
+            `convert`, which are lowered to float first.
         labels: where the labels are, if not in the data: a COCO JSON file, a folder of YOLO text
             files or of masks, a CSV file of file names and values, or an `.npy` file.
         metrics: names from `metrics.catalogue.METRICS` or "module:function"; chosen from the
@@ -219,7 +223,9 @@ def evaluate(
         samples: evaluate on this many samples, chosen deterministically.
         input_shapes: of framework models, see `ConvertOptions`.
         fixed_inputs: of framework models, see `ConvertOptions`.
-        options: `runtime`, `threads`, `workers`.
+        runtime: that runs them; the first one found by default.
+        threads: that compute one inference.
+        workers: parallel runs; all cores by default.
 
     Raises:
         EdgeqError: one of its kinds.
@@ -229,7 +235,7 @@ def evaluate(
     from edgeq.comparison.evaluate import evaluate_models
 
     return evaluate_models(
-        _paths(models),
+        list(map(_model, listed(models))),
         _with_labels(data, labels),
         metrics=_as_list(metrics),
         preprocess=texts,
@@ -239,12 +245,14 @@ def evaluate(
         seed=seed,
         device=target,
         on_progress=on_progress,
-        **options,
+        runtime=runtime,
+        threads=threads,
+        workers=workers,
     )
 
 
 def compare(
-    baseline: PathLike,
+    baseline: Any,
     candidate: PathLike,
     data: Any,
     *,
@@ -258,30 +266,34 @@ def compare(
     python: PathLike | None = None,
     bench_options: BenchOptions | None = None,
     latency: bool = True,
+    runtime: str | None = None,
+    threads: int = 1,
+    workers: int | None = None,
     on_progress: OnProgress = quiet,
-    **options: Any,
 ) -> Comparison:
     """FP32 against INT8 on the same samples: accuracy in pairs, outputs, size, latency.
 
     Args:
-        baseline: a float `.tflite`, or a framework model, which is lowered first.
+        baseline: a float `.tflite`, or a framework model, path or object as in `convert`, which
+            is lowered first.
         candidate: a `.tflite`.
         labels: see `evaluate`.
         metrics: more metrics than the paired top-1.
         preprocess: None uses the texts in the candidate, or those in the baseline.
         decode: see `evaluate`; None uses the text in the candidate, or that in the baseline.
         latency: False leaves the benchmark out.
-        options: `runtime`, `threads`, `workers`.
+        runtime: that runs them; the first one found by default.
+        threads: that compute one inference.
+        workers: parallel runs; all cores by default.
 
     Raises:
         EdgeqError: one of its kinds.
     """
-    first, second = _paths([baseline, candidate])
     from edgeq.comparison.compare import compare_pair
 
     return compare_pair(
-        first,
-        second,
+        _model(baseline),
+        model_path(candidate),
         _with_labels(data, labels),
         metrics=_as_list(metrics),
         preprocess=None if preprocess is None else _as_list(preprocess),
@@ -292,12 +304,14 @@ def compare(
         bench_options=bench_options or BenchOptions(),
         latency=latency,
         on_progress=on_progress,
-        **options,
+        runtime=runtime,
+        threads=threads,
+        workers=workers,
     )
 
 
 def debug(
-    baseline: PathLike,
+    baseline: Any,
     candidate: PathLike,
     data: Any,
     *,
@@ -313,7 +327,8 @@ def debug(
     """Find the layers of a quantized model that lose accuracy, the causes, and what helps.
 
     Args:
-        baseline: a float `.tflite`, or a framework model, which is lowered first.
+        baseline: a float `.tflite`, or a framework model, path or object as in `convert`, which
+            is lowered first.
         candidate: a quantized `.tflite` of the same model, from any tool.
         labels: see `evaluate`.
         metrics: see `evaluate`; what a layer costs is measured by the first one.
@@ -326,12 +341,11 @@ def debug(
         DataError: two different models, or samples that do not fit.
         EdgeqError: another of its kinds.
     """
-    first, second = _paths([baseline, candidate])
     from edgeq.debugging.debugger import debug_pair
 
     return debug_pair(
-        first,
-        second,
+        _model(baseline),
+        model_path(candidate),
         _with_labels(data, labels),
         metrics=_as_list(metrics),
         decode=decode,
@@ -343,20 +357,9 @@ def debug(
     )
 
 
-def _paths(models: Any, hint: str = 'Save it first: model.save("model.keras").') -> list[Path]:
-    """Return the paths of one or several models.
-
-    Raises:
-        UsageError: a model is an object, which `convert` and `tune` alone take.
-    """
-    one = isinstance(models, (str, os.PathLike)) or not isinstance(models, Iterable)
-    several = [models] if one else list(models)
-    for model in several:
-        if not isinstance(model, (str, os.PathLike)):
-            raise UsageError(
-                f"A path is needed, not an object of type {type(model).__name__}.", hint=hint
-            )
-    return [Path(model) for model in several]
+def _model(model: Any) -> Any:
+    """A path, or the object of a framework."""
+    return Path(model) if isinstance(model, (str, os.PathLike)) else model
 
 
 def _as_list(given: Any) -> list[Any]:

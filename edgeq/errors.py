@@ -15,6 +15,7 @@ EdgeqError                 exit 1
 ├── HistoryError           exit 1   the database of records cannot be read or written
 ├── TrackingError          exit 1   a tracking server refused a record or does not answer
 ├── PackageError           exit 1   a package cannot be made from the model
+│   ├── RefusedModelError     exit 1   the runtime of a package does not run the model
 │   ├── DamagedPackageError   exit 3   a package is damaged, or is not a package
 │   └── UnjudgedPackageError  exit 4   a package is missing, or from a newer version
 ├── RecordError            exit 4   a record cannot be read or judged
@@ -48,7 +49,8 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
 def nearest_path(path: Path) -> str:
     """A question with the file or folder of the nearest name, as `did_you_mean` asks it."""
     try:
-        names = [entry.name for entry in islice(os.scandir(path.parent), _MOST_NAMES)]
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in islice(entries, _MOST_NAMES)]
     except (OSError, ValueError):  # there is no such folder, either
         return ""
     import difflib  # for errors alone
@@ -84,12 +86,37 @@ class UsageError(EdgeqError):
     exit_code = 2
 
 
+def unknown_name(
+    what: str, given: str, known: Iterable[str], *, use: str | None = None
+) -> UsageError:
+    """The error for an unknown name; its hint is the nearest known one.
+
+    Args:
+        what: the kind of name, such as "scheme".
+        given: the name.
+        known: the names that there are.
+        use: what to use, if it is more than one of `known`.
+    """
+    names = list(known)
+    return UsageError(
+        f"Unknown {what} {given!r}; use {use or 'one of ' + ', '.join(names)}.",
+        hint=did_you_mean(given, names).strip() or None,
+    )
+
+
 class MissingExtraError(EdgeqError):
     """Raised when a command needs an optional dependency; the hint is the pip command."""
 
 
 class SourceError(EdgeqError):
     """Raised when a model file is missing, damaged, untrusted or of an unknown format."""
+
+
+def missing_model(path: Path) -> SourceError:
+    """The error for a model file that is missing, with the nearest name."""
+    return SourceError(
+        f"{path} does not exist.", hint=nearest_path(path).strip() or "Check the path."
+    )
 
 
 class LoweringError(EdgeqError):
@@ -141,6 +168,10 @@ class OutputError(EdgeqError):
 
 class PackageError(EdgeqError):
     """Raised when a package cannot be made from a model."""
+
+
+class RefusedModelError(PackageError):
+    """Raised when the runtime that a package is for refuses a model, or crashes on it."""
 
 
 class DamagedPackageError(PackageError):

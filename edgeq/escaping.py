@@ -138,3 +138,11 @@ def markdown(text: str) -> str:
     escaped = _FIRST.sub(r"\1\\", escaped)
     escaped = escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return escaped.replace(_NOTHING, "&#8203;")
+
+
+def markdown_code(text: str) -> str:
+    """Text as a span of code in Markdown, to be copied; not for the cell of a table."""
+    flat = printable(" ".join(text.split()))
+    fence = "`" * (max(map(len, re.findall("`+", flat)), default=0) + 1)
+    # The spaces are not shown. Without them, a dollar beside the fence is a formula on GitHub.
+    return f"{fence} {flat} {fence}"

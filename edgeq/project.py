@@ -10,7 +10,6 @@ Each section is parsed by the room that it is for.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from edgeq.errors import UsageError
+from edgeq.errors import UsageError, did_you_mean
 from edgeq.files import storage
 from edgeq.files.reading import read_file
 from edgeq.values import FileRef
@@ -102,9 +101,7 @@ def unknown_key(project: ProjectFile, what: str, keys: Keys, known: Iterable[str
         known: names it could be.
     """
     names = list(known)
-    bare = {name.strip("[]"): name for name in names}
-    close = difflib.get_close_matches(keys[-1], bare, n=1)
-    guess = f"Did you mean {bare[close[0]]}? " if close else ""
+    guess = did_you_mean(keys[-1], (name.strip("[]") for name in names))
     return UsageError(
         f"{project.at(*keys)}: unknown {what} {keys[-1]!r}.",
         hint=f"{guess}Known: {', '.join(names)}.",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from edgeq import timing
-from edgeq.values import MetricLoss, MetricValue, Ratio, Recipe, TensorSpec
+from edgeq.values import Certificate, MetricLoss, MetricValue, Ratio, Recipe, TensorSpec
+from edgeq.values.schemes import Scheme
 
 
 def show_bytes(count: int | None) -> str:
@@ -21,8 +23,8 @@ def show_bytes(count: int | None) -> str:
     return f"{count / size:.1f} {unit}"
 
 
-def direction(ratio: float) -> int:
-    """1 or -1 for a ratio without an interval that is above or below one, 0 within 1 %.
+def side_of_one(ratio: float) -> int:
+    """1 or -1 for a ratio without an interval that is above or below one, 0 within 1 % of it.
 
     What has an interval is judged by it: `timing.direction`.
     """
@@ -31,7 +33,7 @@ def direction(ratio: float) -> int:
 
 def show_sizes(ratio: float) -> str:
     """How many times smaller a file is; "LARGER" rather than a number below one."""
-    side = direction(ratio)
+    side = side_of_one(ratio)
     if side == 0:
         return "no difference"
     more = max(ratio, 1 / ratio)
@@ -134,6 +136,11 @@ def list_some(names: Sequence[str], most: int = 4) -> str:
     return f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
+def repeat_option(option: str, values: Iterable[str]) -> str:
+    """An option for each value, as a shell takes it: names may have blanks and brackets."""
+    return " ".join(f"{option} {shlex.quote(value)}" for value in values)
+
+
 def file_name(path: str) -> str:
     """The last part of a path."""
     return path.rstrip("/").rsplit("/", 1)[-1]
@@ -201,6 +208,52 @@ def describe_recipe(recipe: Recipe) -> str:
     return ", ".join(filter(None, parts))
 
 
+_PRECISIONS = {
+    "int8": "in INT8",
+    "int16x8": "with INT16 activations",
+    "float32": "kept in float",
+}
+
+
+def describe_precision(proof: Certificate, scheme: Scheme) -> str:
+    """Return what a file computes in, and which of its ends are float.
+
+    "full integer" means that nothing is float: no operator, no input and no output.
+
+    Args:
+        proof: of the file.
+        scheme: that was requested.
+    """
+    if scheme.activations == "float32":
+        return scheme.summary
+    wide = {*proof.wide_inputs, *proof.wide_outputs}
+    at_ends = [op for op in proof.operators if op.output in wide and op.precision == "float32"]
+    inner = [op for op in proof.operators if op not in at_ends]
+    counts = Counter(op.precision for op in inner)
+    narrow = sum(op.precision == "int8" and op.weight_dtype == "int4" for op in inner)
+    found = [precision for precision in _PRECISIONS if counts[precision]]
+    parts = [
+        f"{plural(counts[precision], 'operator')} {_PRECISIONS[precision]}" for precision in found
+    ]
+    if narrow:
+        parts[0] += f", {narrow} of them with INT4 weights"
+    is_plain = not narrow and found in ([], [scheme.precision])
+    text = scheme.summary if is_plain else ", ".join(parts)
+    text = f"mixed: {text}" if len(found) > 1 else text
+    ends = [
+        f"{side} {spec.name!r}"
+        for side, specs in (("input", proof.inputs), ("output", proof.outputs))
+        for spec in specs
+        if spec.dtype == "float32"
+    ]
+    if at_ends:
+        kinds = ", ".join(dict.fromkeys(op.name for op in at_ends))
+        ends.append(f"{plural(len(at_ends), 'operator')} ({kinds})")
+    if ends:
+        return f"{text}; float at the ends: {', '.join(ends)}"
+    return f"full integer, {text}" if is_plain else text
+
+
 def ask_for_sizes(spec: TensorSpec) -> str:
     """Return what to type for an input with dynamic sizes.
 
@@ -210,4 +263,5 @@ def ask_for_sizes(spec: TensorSpec) -> str:
     usual = 224 if len(spec.shape) == 4 else 128
     example = (1, *[usual] * (len(spec.shape) - 1))
     sizes = (own if own > 0 else new for own, new in zip(spec.shape, example, strict=True))
-    return f"Set the sizes, e.g. --input-shape {spec.name}={','.join(map(str, sizes))}"
+    shape = f"{spec.name}={','.join(map(str, sizes))}"
+    return f"Set the sizes, e.g. {repeat_option('--input-shape', [shape])}"

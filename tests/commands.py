@@ -11,9 +11,10 @@ import sys
 import warnings
 from pathlib import Path
 
+import click
 import pytest
 
-from edgeq.cli import main
+from edgeq.cli import cli, main
 
 
 def run_edgeq(
@@ -46,6 +47,18 @@ def run_edgeq(
     status = ended.value.code
     assert isinstance(status, int)
     return subprocess.CompletedProcess(words, status, printed.getvalue(), told.getvalue())
+
+
+def read_only(words: list[str]) -> None:
+    """Compare a command's options with those that it takes; nothing is run."""
+    command: click.Command | None = cli
+    rest = words[1:]
+    while isinstance(command, click.Group):
+        name, *rest = rest
+        command = command.get_command(click.Context(command), name)
+        assert command is not None, f"{words}: there is no {name!r}"
+    assert command is not None
+    command.make_parser(click.Context(command)).parse_args(rest)
 
 
 def find_torch_packages() -> list[str]:

@@ -28,7 +28,7 @@ FLOORS = (
         "models",
         "device_runners.on_board",
     ),
-    ("issues", "metrics", "provenance", "timing"),
+    ("issues", "keywords", "metrics", "provenance", "timing"),
     ("files", "wording"),
     ("children", "project", "tflite", "converters.safe_reading", "device_runners.links"),
     ("device_runners.devices",),

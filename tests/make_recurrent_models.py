@@ -2,8 +2,10 @@
 
     python make_recurrent_models.py FOLDER
 
-For each model it writes NAME.keras, NAME.npz to calibrate with, and NAME-truth.npz: other samples
-(in_NAME) and what Keras computes from them (out_NUMBER). The samples of "stateful" are one stream.
+For each model it writes NAME.keras, NAME.npz to calibrate with, NAME-any.npz and NAME-inside.npz:
+other samples (in_NAME) and the outputs that Keras computes from them (out_NUMBER). Those of
+NAME-any.npz are drawn like the ones that calibrate; those of NAME-inside.npz have smaller values,
+so that no output leaves the range that calibration saw. The samples of "stateful" are one stream.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,6 @@ import keras
 import numpy as np
 
 layers = keras.layers
-RNG = np.random.default_rng(0)
 STEPS, FEATURES, MARK = 6, 3, -999.0
 SHAPE = (STEPS, FEATURES)
 
@@ -49,31 +51,44 @@ def states_given() -> Any:
     return keras.Model([entry, hidden, cell], [layers.Dense(2)(made[0]), *made[1:]])
 
 
-def draw(count: int, length: int, peak: float) -> Any:
-    return RNG.uniform(-peak, peak, (count, length, FEATURES))
+@dataclass
+class Dice:
+    """Random samples.
+
+    Attributes:
+        gain: of all values; at 1, x is normal with a standard deviation of 1.
+    """
+
+    random: np.random.Generator
+    gain: float
+
+    def x(self, count: int, length: int) -> Any:
+        return self.random.normal(0, self.gain, (count, length, FEATURES))
 
 
-def steps(count: int, peak: float) -> dict[str, Any]:
-    return {"x": draw(count, STEPS, peak)}
+def steps(dice: Dice, count: int) -> dict[str, Any]:
+    return {"x": dice.x(count, STEPS)}
 
 
-def masked_steps(count: int, peak: float) -> dict[str, Any]:
-    values, lengths = draw(count, STEPS, peak), RNG.integers(2, STEPS + 1, count)
+def masked_steps(dice: Dice, count: int) -> dict[str, Any]:
+    values, lengths = dice.x(count, STEPS), dice.random.integers(2, STEPS + 1, count)
     values[np.arange(STEPS) >= lengths[:, np.newaxis]] = MARK
     return {"x": values}
 
 
-def one_stream(count: int, peak: float) -> dict[str, Any]:
-    return {"x": draw(count, 1, peak)}
+def one_stream(dice: Dice, count: int) -> dict[str, Any]:
+    return {"x": dice.x(count, 1)}
 
 
-def stream(count: int, peak: float) -> dict[str, Any]:
-    states = {name: RNG.uniform(-0.4, 0.4, (count, 5)) * peak for name in ("hidden", "cell")}
-    return {"x": draw(count, 1, peak), **states}
+def stream(dice: Dice, count: int) -> dict[str, Any]:
+    states = {
+        name: dice.random.uniform(-0.7, 0.7, (count, 5)) * dice.gain for name in ("hidden", "cell")
+    }
+    return {"x": dice.x(count, 1), **states}
 
 
 CELLS = (layers.LSTMCell, layers.GRUCell)
-MODELS: dict[str, tuple[Callable[[], Any], Callable[[int, float], dict[str, Any]]]] = {
+MODELS: dict[str, tuple[Callable[[], Any], Callable[[Dice, int], dict[str, Any]]]] = {
     "masked-lstm": (lambda: chain(layers.Masking(MARK), layers.LSTM(5)), masked_steps),
     "masked-two-way": (
         lambda: chain(layers.Masking(MARK), layers.Bidirectional(layers.GRU(5))),
@@ -98,25 +113,32 @@ MODELS: dict[str, tuple[Callable[[], Any], Callable[[int, float], dict[str, Any]
 
 
 def main(folder: Path) -> None:
+    dice = Dice(np.random.default_rng(0), 1.0)
+    small = Dice(np.random.default_rng(1), 0.7)
     for name, (build, samples_of) in MODELS.items():
         keras.utils.set_random_seed(1)
         model = build()
         model.save(folder / f"{name}.keras")
-        # Smaller values to check with: no output leaves the range that the calibration saw.
-        samples, held = (
-            {key: np.float32(value) for key, value in samples_of(count, peak).items()}
-            for count, peak in ((150, 2.0), (40, 1.3))
-        )
-        np.savez(folder / f"{name}.npz", **samples)
-        found = model.predict(
-            list(held.values()) if len(held) > 1 else held["x"],
-            batch_size=1 if name == "stateful" else None,
-            verbose=0,
-        )
-        outputs = found if isinstance(found, list) else [found]
-        truth = {f"out_{number}": np.asarray(value) for number, value in enumerate(outputs)}
-        inputs = {f"in_{key}": value for key, value in held.items()}
-        np.savez(folder / f"{name}-truth.npz", **inputs, **truth)
+        for end, own, count in (("", dice, 120), ("-any", dice, 40), ("-inside", small, 40)):
+            samples = {key: np.float32(value) for key, value in samples_of(own, count).items()}
+            if end:
+                samples = run(model, samples, 1 if name == "stateful" else None)
+            np.savez(folder / f"{name}{end}.npz", **samples)
+
+
+def run(model: Any, samples: dict[str, Any], batch_size: int | None) -> dict[str, Any]:
+    """Samples and outputs; a stateful layer begins with zeros."""
+    for layer in model.layers:
+        if getattr(layer, "stateful", False):
+            layer.reset_states()
+    given = list(samples.values()) if len(samples) > 1 else samples["x"]
+    found = model.predict(given, batch_size=batch_size, verbose=0)
+    outputs = found if isinstance(found, list) else [found]
+    inputs = {f"in_{key}": value for key, value in samples.items()}
+    return {
+        **inputs,
+        **{f"out_{number}": np.asarray(value) for number, value in enumerate(outputs)},
+    }
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "quality_meter": ("edgeq/accuracy/quality_meter.py", ("tests/accuracy/test_verdict.py",)),
     "parts": ("edgeq/accuracy/parts.py", ("tests/accuracy/test_parts.py",)),
     "columns": ("edgeq/accuracy/columns.py", ("tests/accuracy/test_columns.py",)),
+    "class_names": ("edgeq/accuracy/class_names.py", ("tests/accuracy/test_class_names.py",)),
     "quantmath": ("edgeq/tflite/quantmath.py", ("tests/tflite/test_quantmath.py",)),
     "catalogue": ("edgeq/metrics/catalogue.py", _METRICS),
     "classification": ("edgeq/metrics/classification.py", _METRICS),

@@ -18,6 +18,7 @@ from edgeq.escaping import (
     json_printable,
     json_text,
     markdown,
+    markdown_code,
     printable,
     printable_lines,
     toml_string,
@@ -105,6 +106,14 @@ def test_markdown_makes_nothing_of_it(name: str, place: str) -> None:
     text = html.unescape(inside)
     assert text.replace("\u200b", "") == printable(" ".join(name.split()))
     assert FOUND_LATER.findall(text) == []
+
+
+@each
+def test_code_in_markdown_can_be_copied_as_it_is(name: str) -> None:
+    page = MarkdownIt("commonmark", {"html": True}).render(f"1. Try: {markdown_code(name)}")
+    shown = re.fullmatch(r"<ol>\n<li>Try: <code>(.*)</code></li>\n</ol>\n", page)
+    assert shown is not None
+    assert html.unescape(shown[1]) == printable(" ".join(name.split()))
 
 
 def test_plain_figures_are_left_as_they_are() -> None:

@@ -11,14 +11,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import numpy as np
 import pytest
 import tomlkit
 
 from edgeq import models
-from edgeq.cli import cli
-from tests.commands import run_edgeq
+from tests.commands import read_only, run_edgeq
 from tests.converters.conftest import make_models
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -225,18 +223,6 @@ def desk(room: Path, stock: Path, int8_mobilenet: Path, float_file: Path) -> Pat
     (room / "edgeq-demo").mkdir()
     (room / "home").mkdir()
     return room
-
-
-def read_only(words: list[str]) -> None:
-    """Hold a command's options against those that it takes."""
-    command: click.Command | None = cli
-    rest = words[1:]
-    while isinstance(command, click.Group):
-        name, *rest = rest
-        command = command.get_command(click.Context(command), name)
-        assert command is not None, f"{words}: there is no {name!r}"
-    context = click.Context(command)
-    command.make_parser(context).parse_args(rest)
 
 
 def find_shortcut(command: str, words: list[str]) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
     [
         ("policy = 3\n", "F, line 1: policy must be a table, not 3. Write it as [policy], with its "
          "keys below."),
-        ("[device.pi]\n", "F, line 1: unknown section 'device'. Did you mean [devices]? Known: "
+        ("[device.pi]\n", "F, line 1: unknown section 'device'. Did you mean 'devices'? Known: "
          "[model], [data], [tune], [run], [policy], [devices], [boards], [package]."),
         ("[zzz]\n", "F, line 1: unknown section 'zzz'. Known: [model], [data], [tune], "
          "[run], [policy], [devices], [boards], [package]."),
@@ -75,4 +75,4 @@ def test_the_nearest_name_is_guessed(tmp_path: Path) -> None:
     path = tmp_path / "edgeq.toml"
     path.write_text("[policy]\nmin_sqnr = 3\n")
     error = unknown_key(read_project(path), "rule", ("policy", "min_sqnr"), ["min_sqnr_db"])
-    assert error.hint == "Did you mean min_sqnr_db? Known: min_sqnr_db."
+    assert error.hint == "Did you mean 'min_sqnr_db'? Known: min_sqnr_db."

@@ -22,7 +22,9 @@ from tests.conftest import make_once
 
 NAMES = ("masked-lstm", "masked-two-way", "states-returned", "states-given", "stacked-cells",
          "reset-before", "dropout", "relu", "two-way")  # fmt: skip
-LEAST_DB = 30  # of an output against Keras' own values, on samples that did not calibrate
+# Of an output against Keras' own values, on samples that did not calibrate: drawn like those, and
+# so small that no output leaves the range.
+LEAST_DB = {"any": 20, "inside": 30}
 
 
 @pytest.fixture(scope="session")
@@ -67,13 +69,14 @@ def test_the_file_computes_what_keras_does(
 ) -> None:
     made = convert(name, models, tmp_path, tensorflow)
     assert made.certificate.float_islands == 0
-    with np.load(models / f"{name}-truth.npz") as stored:
-        inputs = {k.removeprefix("in_"): v for k, v in stored.items() if k.startswith("in_")}
-        truth = [v for k, v in stored.items() if k.startswith("out_")]
-    found = answers(tmp_path / "o.tflite", made, inputs)
-    assert len(found) == len(truth)
-    for own, wanted in zip(found, truth, strict=True):
-        assert sqnr_db(own, wanted) > LEAST_DB
+    for kind, least_db in LEAST_DB.items():
+        with np.load(models / f"{name}-{kind}.npz") as stored:
+            inputs = {k.removeprefix("in_"): v for k, v in stored.items() if k.startswith("in_")}
+            truth = [v for k, v in stored.items() if k.startswith("out_")]
+        found = answers(tmp_path / "o.tflite", made, inputs)
+        assert len(found) == len(truth)
+        for own, wanted in zip(found, truth, strict=True):
+            assert sqnr_db(own, wanted) > least_db
 
 
 def test_the_code_that_refuses_a_stateful_layer_makes_a_model_of_steps(
@@ -101,18 +104,18 @@ def test_the_code_that_refuses_a_stateful_layer_makes_a_model_of_steps(
         f"{name}_out" for name in states
     }
     assert proof.float_islands == 0 and "convert.wide_inputs" in {i.code for i in made.issues}
-    with np.load(models / "stateful-truth.npz") as stored:
-        inputs, truth = stored["in_x"], stored["out_0"]
     runner = Interpreter(str(tmp_path / "o.tflite")).get_signature_runner()
-    given = {spec.name: np.zeros((1, *spec.shape[1:]), np.float32) for spec in proof.inputs}
     entry = next(spec for spec in proof.inputs if spec.name == "x")
     (last,) = (spec for spec in proof.outputs if not spec.name.endswith("_out"))
+    with np.load(models / "stateful-inside.npz") as stored:
+        inputs, truth = stored["in_x"], stored["out_0"]
+    given = {spec.name: np.zeros((1, *spec.shape[1:]), np.float32) for spec in proof.inputs}
     found = []
     for sample in inputs:
         results = runner(**{**given, "x": as_stored(sample[np.newaxis], entry)})
         given = {name: results[f"{name}_out"] for name in states}
         found.append(quantmath.dequantize(results[last.name], last)[0])
-    assert sqnr_db(np.stack(found), truth) > LEAST_DB
+    assert sqnr_db(np.stack(found), truth) > LEAST_DB["inside"]
 
 
 def test_states_are_exposed_of_layers_of_the_model_only() -> None:

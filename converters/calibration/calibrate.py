@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from edgeq import host
 from edgeq.children.child import Child, time_limit_s
 from edgeq.children.framing import write_sample
-from edgeq.converters.calibration.statistics import Statistics, is_kept
+from edgeq.converters.calibration.statistics import Statistics
 from edgeq.errors import QuantizationError
 from edgeq.files import npy
 from edgeq.tflite import flatbuffer
@@ -30,6 +30,7 @@ from edgeq.values import FloatModel, TensorSpec
 from edgeq.wording import ask_for_sizes
 
 Inputs = Mapping[str, NDArray[Any]]
+_Shapes = tuple[tuple[int, ...], ...]
 
 _PIPE_BYTES = 1 << 20  # what Linux grants everyone
 
@@ -48,7 +49,8 @@ class FloatRun:
     Attributes:
         statistics: per tensor, over all samples.
         halves: [2, 2, tensors]: (even samples, odd samples) x (minimum, maximum).
-        outputs: the model's outputs for what `first_inputs` returns, output name to [kept, ...].
+        outputs: the model's outputs for what `first_inputs` returns, and for later batches of that
+            shape that `every` chose, output name to [kept, ...].
     """
 
     statistics: Statistics
@@ -110,13 +112,12 @@ class FloatRunner:
         # Room for a whole sample: the next one is prepared while this one runs.
         host.make_room(child.stdin, _PIPE_BYTES)
         job = {"model": model.file.path, "result": str(self._result), "keep": keep, "every": every}
-        kept: dict[int, Inputs] = {}
+        shapes: list[_Shapes] = []
         limit_s = time_limit_s()
         with child.feeding() as stream:
             stream.write(json.dumps({**job, "observe": observe}).encode() + b"\n")
-            for number, arrays in enumerate(batches(samples, model.inputs)):
-                if is_kept(number, keep, every):
-                    kept[number] = arrays
+            for arrays in batches(samples, model.inputs):
+                shapes.append(_shapes(arrays))
                 with child.limited(limit_s):
                     write_sample(stream, [arrays[spec.name] for spec in model.inputs])
         with child.limited(limit_s):
@@ -141,7 +142,7 @@ class FloatRunner:
                 f"The float model cannot be run: {child.last_line('no message')}",
                 details=child.log(),
             )
-        return _read(self._result, model, kept)
+        return _read(self._result, model, shapes)
 
 
 def run_float_model(
@@ -184,20 +185,14 @@ def first_inputs(
     Returns:
         Input name to [kept, ...].
     """
-    kept = dict(enumerate(islice(batches(samples, inputs), keep)))
-    return {
-        spec.name: np.concatenate([kept[i][spec.name] for i in _alike(kept)]) for spec in inputs
-    }
+    kept = list(islice(batches(samples, inputs), keep))
+    alike = [batch for batch in kept if _shapes(batch) == _shapes(kept[0])]
+    return {spec.name: np.concatenate([batch[spec.name] for batch in alike]) for spec in inputs}
 
 
-def _alike(kept: Mapping[int, Inputs]) -> list[int]:
-    """Numbers of the batches with the shape of the first; dynamic sizes may bring others."""
-    shapes = {
-        number: {name: array.shape for name, array in inputs.items()}
-        for number, inputs in kept.items()
-    }
-    first = next(iter(shapes.values()))
-    return [number for number, shape in shapes.items() if shape == first]
+def _shapes(batch: Inputs) -> _Shapes:
+    """The shapes of its inputs; dynamic sizes may bring other ones."""
+    return tuple(array.shape for array in batch.values())
 
 
 def stack(group: Sequence[Inputs], inputs: Sequence[TensorSpec]) -> Inputs:
@@ -217,11 +212,18 @@ def _join(name: str, arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate([np.atleast_1d(array) for array in arrays])
 
 
-def _read(result: Path, model: FloatModel, kept: Mapping[int, Inputs]) -> FloatRun:
+def _read(result: Path, model: FloatModel, shapes: Sequence[_Shapes]) -> FloatRun:
+    """Read the worker's result.
+
+    Args:
+        shapes: of each batch.
+    """
     stored = npy.load_all(result)
     halves = stored["halves"]
+    alike = [number for number, own in enumerate(shapes) if own == shapes[0]]
+    kept = [number for number in alike if f"output_0_{number}" in stored]
     outputs = {
-        spec.name: _join(spec.name, [stored[f"output_{n}_{k}"] for k in _alike(kept)])
+        spec.name: _join(spec.name, [stored[f"output_{n}_{number}"] for number in kept])
         for n, spec in enumerate(model.outputs)
     }
     histogram = stored["histogram"]

@@ -157,17 +157,17 @@ def choose_factors(
     """Factor of each group, at least 1, with which no activation gets a wider range."""
     graph, most = tree.subgraphs[0], _room(tree, found, channels, way)
     factors = most**way.strength
-    is_depthwise = np.ones(found.count, bool)
+    is_channelwise = np.ones(found.count, bool)
     for layer in found.layers:
-        if layer.is_depthwise or layer.source not in found.groups:
+        if layer.is_channelwise or layer.source not in found.groups:
             continue
         groups = found.groups[layer.source]
-        is_depthwise[groups] = False
+        is_channelwise[groups] = False
         weights = graph.tensors[graph.operators[layer.position].inputs[layer.weights]]
         share = _shares(flatbuffer.constant(tree, weights), len(groups))
         even = np.sqrt(share / most[groups])
         np.maximum.at(factors, groups, most[groups] * even / max(even.max(), 1e-30))
-    factors = np.where(is_depthwise, most, np.minimum(factors, most))
+    factors = np.where(is_channelwise, most, np.minimum(factors, most))
     return np.asarray(np.clip(factors, 1.0, _MOST_OPEN if way.is_open else _MOST), np.float64)
 
 

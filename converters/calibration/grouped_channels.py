@@ -37,7 +37,7 @@ class Layer(NamedTuple):
     channel_axis: int
 
     @property
-    def is_depthwise(self) -> bool:
+    def is_channelwise(self) -> bool:
         """Whether its output channels are its input channels."""
         return self.kind in _CHANNELWISE
 

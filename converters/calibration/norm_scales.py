@@ -50,10 +50,12 @@ def _entries(editor: Editor, norm: Written) -> list[Any]:
 def _insert(
     editor: Editor, index: int, end: str, readers: list[Any], names: Collection[str] | None
 ) -> dict[int, int]:
-    shape, name = editor.shape(index), f"{editor.tensor_name(index)}{end}"
+    # A name for each place, with an operator or without: several tensors may have one name.
+    shape, name = editor.shape(index), editor.fresh_name(f"{editor.tensor_name(index)}{end}")
     if not shape or not readers or (names is not None and name not in names):
         return {}
-    made = editor.new_like(index, name)
+    made = editor.new_like(index)
+    editor.graph.tensors[made].name = name
     ones = editor.new_constant(f"{name}_by", np.ones(shape[-1], np.float32))
     first = min(readers, key=editor.operators.index)
     options = flatbuffer.schema().MulOptionsT()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.errors import DataError, UsageError
+from edgeq.errors import DataError, unknown_name
 from edgeq.values import Ranges, TensorRange
 
 Counts = NDArray[np.int64]
@@ -195,10 +195,11 @@ def parse_percentile(text: str) -> float:
     except ValueError:
         share = math.nan
     if not 50 < share < 100:
-        raise UsageError(
-            f"Unknown statistic {text!r}; use auto, {', '.join(_RULES)} or percentile:P with P "
-            "between 50 and 100, such as percentile:99.99."
+        use = (
+            f"auto, {', '.join(_RULES)} or percentile:P with P between 50 and 100, such as "
+            "percentile:99.99"
         )
+        raise unknown_name("statistic", text, ("auto", *_RULES, "percentile:99.99"), use=use)
     return share
 
 
@@ -355,8 +356,3 @@ _RULES: dict[str, Callable[[_Seen], tuple[float, float]]] = {
     "mse": _mse,
     "entropy": _entropy,
 }
-
-
-def is_kept(number: int, keep: int, every: int) -> bool:
-    """Whether the outputs for a batch are kept: for the first ones, and for every so-many-th."""
-    return number < keep or (every > 0 and number % every == 0)

@@ -28,7 +28,7 @@ from edgeq.converters.calibration.channel_groups import find_groups
 from edgeq.converters.calibration.lstm_steps import LstmSteps, find_lstms
 from edgeq.converters.calibration.norm_scales import open_norms
 from edgeq.converters.calibration.saturation import needed, read_by_softmax
-from edgeq.converters.calibration.statistics import BINS, ExactSum, bin_numbers, is_kept
+from edgeq.converters.calibration.statistics import BINS, ExactSum, bin_numbers
 from edgeq.converters.rewrites.soundness import READABLE
 from edgeq.tflite import flatbuffer
 
@@ -179,14 +179,19 @@ class Lane:
         self.kept: dict[str, NDArray[Any]] = {}
 
     def work(self, queue: Queue, keep: int, every: int) -> tuple[int, Exception] | None:
-        """Take samples until there are none left; keep the outputs of those that `is_kept` names.
+        """Take samples until there are none left.
+
+        Args:
+            keep: number of first samples whose outputs are kept.
+            every: after them, the outputs of each such sample are kept, too; none for 0.
 
         Returns:
             The sample that failed, and how: the interpreter refuses, or a tensor holds NaN.
         """
         while (sample := queue.take()) is not None:
             try:
-                self._run(*sample, is_kept(sample[0], keep, every))
+                number = sample[0]
+                self._run(*sample, number < keep or (every > 0 and number % every == 0))
             except (RuntimeError, ValueError) as error:
                 queue.close()
                 return sample[0], error

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgeq.children.child import Child, time_limit_s
 from edgeq.children.framing import write_sample
 from edgeq.converters.calibration.calibrate import Inputs, batches
-from edgeq.errors import QuantizationError, UsageError
+from edgeq.errors import QuantizationError, UsageError, unknown_name
 from edgeq.values import CORRECTIONS, FloatModel, LayerCorrection
 
 OF_LAYERS = CORRECTIONS[2:-1]  # layer by layer, by `Corrector`
@@ -35,9 +35,8 @@ def parse_corrections(text: str) -> tuple[str, ...]:
                 hint=f"Pass {name!r} alone, or remove it.",
             )
         if name not in CORRECTIONS:
-            raise UsageError(
-                f"Unknown correction {name!r}; use auto, none or some of {', '.join(CORRECTIONS)}."
-            )
+            use = f"auto, none or some of {', '.join(CORRECTIONS)}"
+            raise unknown_name("correction", name, CORRECTIONS, use=use)
     return names
 
 

@@ -70,7 +70,7 @@ class _Way:
                 return
             if kind in _CHOOSING and not seen & _CHOOSING and _is_last(tree, operator, kind):
                 if kind == "SOFTMAX":
-                    rank = len(indices(graph.tensors[index].shape))
+                    rank = len(indices(graph.tensors[output].shape))
                     self.axis = rank - 1 if order is None else order.index(rank - 1)
             elif kind == "TRANSPOSE" and seen <= CONVERTING:
                 order = list(flatbuffer.constant(tree, graph.tensors[inputs[1]]))
@@ -94,6 +94,7 @@ def _is_last(tree: Any, operator: Any, kind: str) -> bool:
 
 
 def _keeps_last(graph: Any, operator: Any, kind: str) -> bool:
+    """Whether the last axis is the same one behind an operator, perhaps with another number."""
     ends = indices(operator.inputs)[0], indices(operator.outputs)[0]
     before, after = (indices(graph.tensors[index].shape) for index in ends)
     return kind not in _RESHAPING or before[-1:] == after[-1:]

@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.operators import having
 
 _PASSING = having("layout") | having("converts")
+_NEAR = 2.0  # the mean of constants within this factor is close to all of them
 _NAMES = ("ADD", "SUB", "MUL", "DIV")
 
 
@@ -23,7 +25,8 @@ def find_rescaling(tree: Any) -> tuple[float, float] | None:
         tree: a float model.
 
     Returns:
-        None if it does not; a mean over the channels where they have different constants.
+        None if it does not. Constants of channels or features give their mean if they are within a
+        factor of 2, as those of an image's colours are; otherwise None.
     """
     graph = tree.subgraphs[0]
     if len(flatbuffer.indices(graph.inputs)) != 1:
@@ -41,7 +44,10 @@ def find_rescaling(tree: Any) -> tuple[float, float] | None:
             is_first = inputs[0] == index
             if not flatbuffer.is_constant(tree, other) or not (is_first or name in ("ADD", "MUL")):
                 break
-            value = float(np.asarray(flatbuffer.constant(tree, other), np.float64).mean())
+            values = np.asarray(flatbuffer.constant(tree, other), np.float64)
+            if not _are_near(values):
+                return None
+            value = float(values.mean())
             if name in ("MUL", "DIV"):
                 factor = value if name == "MUL" else 1.0 / (value or 1.0)
                 scale, offset = scale * factor, offset * factor
@@ -52,3 +58,8 @@ def find_rescaling(tree: Any) -> tuple[float, float] | None:
             break
         (index,) = flatbuffer.indices(readers[0].outputs)[:1]
     return (scale, offset) if is_found else None
+
+
+def _are_near(values: NDArray[np.float64]) -> bool:
+    sizes = np.abs(values)
+    return len(set(np.sign(values.flat))) == 1 and float(sizes.max()) <= _NEAR * float(sizes.min())

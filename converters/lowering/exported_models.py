@@ -31,7 +31,7 @@ from edgeq.converters.lowering.framework_process import FrameworkProcess
 from edgeq.converters.lowering.lower import Arrays, finish
 from edgeq.converters.safe_reading import onnx_file
 from edgeq.converters.safe_reading.torch_archive import refuse_code
-from edgeq.errors import MissingExtraError, UsageError
+from edgeq.errors import MissingExtraError, UsageError, unknown_name
 from edgeq.files import npy, scratch, storage
 from edgeq.progress import OnNote, no_note
 from edgeq.values import LAYOUTS, LSTM_FORMS, ConvertOptions, FloatModel
@@ -123,7 +123,7 @@ def refuse_options(kind: str, options: ConvertOptions) -> None:
     if options.layout not in LAYOUTS:
         raise UsageError(f"Unknown layout {options.layout!r}; use one of {', '.join(LAYOUTS)}.")
     if options.lstm not in LSTM_FORMS:
-        raise UsageError(f"Unknown form {options.lstm!r}; use one of {', '.join(LSTM_FORMS)}.")
+        raise unknown_name("form", options.lstm, LSTM_FORMS)
     if options.lstm != "auto" and kind in ("tflite", "onnx"):
         raise UsageError(
             f"--lstm {options.lstm} is for models from Keras and PyTorch only.",

@@ -9,6 +9,7 @@ from edgeq.converters.lowering.lower import check_shapes
 from edgeq.converters.samples.input_shapes import show_shape
 from edgeq.errors import UsageError
 from edgeq.values import ConvertOptions, FloatModel
+from edgeq.wording import repeat_option
 
 # In the file, so that `compare` lowers the source in the same way.
 SOURCE_INPUTS_KEY = "edgeq.source_inputs"
@@ -48,7 +49,8 @@ def fix_shapes(
             raise UsageError(
                 f"Input {name!r} is {show_shape(shape)}, and this kind of model is lowered with "
                 "fixed shapes.",
-                hint=f"Pass --input-shape {name}={sizes} with a number for each ?.",
+                hint=f"Pass {repeat_option('--input-shape', [f'{name}={sizes}'])} "
+                "with a number for each ?.",
             )
         fixed[name] = shape
     return fixed

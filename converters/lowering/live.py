@@ -17,6 +17,7 @@ from edgeq.converters.lowering.lower import (
     finish,
     traced_batch,
 )
+from edgeq.converters.lowering.model_kinds import shown
 from edgeq.converters.tracing import wrapping
 from edgeq.values import ConvertOptions, FileRef, FloatModel
 
@@ -38,7 +39,7 @@ class LiveReader:
         self._find_inputs = find_inputs
         self._loaded = wrapping.wrap_live(model)
         self._other_dtypes: tuple[str, ...] = ()
-        self._name = f"<{type(model).__name__} {getattr(model, 'name', '')}>"
+        self._name = shown(model)
 
     def lower(self, options: ConvertOptions, folder: Path) -> FloatModel:
         """Trace and lower in this process."""

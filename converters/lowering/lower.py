@@ -20,6 +20,7 @@ from edgeq.files import storage
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.tflite.model_file import read_model
 from edgeq.values import ConvertOptions, FileRef, FloatModel, TensorSpec
+from edgeq.wording import repeat_option
 
 Arrays = Mapping[str, NDArray[Any]]
 FindInputs = Callable[[Sequence[TensorSpec]], Sequence[TensorSpec]]
@@ -168,7 +169,8 @@ def declare(
         if not spec.shape:
             raise LoweringError(
                 f"The model declares no inputs, so the shape of {spec.name!r} is unknown.",
-                hint=f"Pass samples with --data, or the shape with --input-shape {spec.name}=1,...",
+                hint="Pass samples with --data, or the shape with "
+                + repeat_option("--input-shape", [f"{spec.name}=1,..."]),
             )
     return known
 

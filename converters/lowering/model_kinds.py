@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from edgeq.converters.safe_reading import torch_files
-from edgeq.errors import SourceError, nearest_path
+from edgeq.errors import SourceError, missing_model
 from edgeq.files.damage import ZIP_DAMAGE
+from edgeq.files.kinds import FileKind, find_kind
 from edgeq.files.reading import open_file
-from edgeq.tflite import flatbuffer
 
-KINDS = {
-    "keras": "Keras file",
-    "h5": "Keras HDF5 file",
-    "saved_model": "SavedModel folder",
-    "tflite": "TensorFlow Lite file",
-    "torch": "torch.export file",
-    "onnx": "ONNX file",
-}
+MODELS = ("keras", "h5", "saved_model", "tflite", "torch", "onnx")
 
-_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _SUPPORTED = (
     "edgeq reads .keras, .h5, a SavedModel folder, .pt2 of torch.export.save, .onnx and a float "
     ".tflite."
 )
-# A ModelProto begins with field 1, the version of the format, and has no magic number.
-_ONNX_VERSION_TAG = b"\x08"
-_PICKLE_PROTOCOL_TAG = b"\x80"
-_OF_PYTORCH = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 _BEGINNINGS = {
     ".keras": "a .keras file is a zip",
     ".h5": "an .h5 file starts with \\x89HDF",
@@ -42,67 +32,71 @@ _EXPORT_HINT = (
 )
 
 
+def kind_of(model: Any) -> str:
+    """Return the kind of a model: "python" for an object, see `identify` for a path."""
+    return identify(Path(model)) if isinstance(model, (str, os.PathLike)) else "python"
+
+
+def shown(model: Any) -> str:
+    """Return a model's name for people: its path, or the type and name of an object."""
+    if isinstance(model, (str, os.PathLike)):
+        return Path(model).as_posix()
+    return f"<{type(model).__name__} {getattr(model, 'name', '')}>"
+
+
 def identify(path: Path) -> str:
-    """The key of `KINDS` for a model file or folder.
+    """The key of `files.kinds.KINDS` for a model file or folder.
 
     Raises:
         SourceError: it is missing, empty, unreadable, or of another kind.
     """
-    if path.is_dir():
-        if (path / "saved_model.pb").is_file():
-            return "saved_model"
-        raise SourceError(f"The folder {path} holds no saved_model.pb.", hint=_SUPPORTED)
     try:
-        with open_file(path) as stream:
-            head = stream.read(8)
+        kind = find_kind(path)
+        head = b"" if path.is_dir() else _read_head(path)
     except FileNotFoundError as error:
-        raise SourceError(
-            f"{path} does not exist.", hint=nearest_path(path).strip() or "Check the path."
-        ) from error
+        raise missing_model(path) from error
     except OSError as error:
         raise SourceError(f"Cannot read {path}: {error.strerror or error}.") from error
-    suffix = path.suffix.lower()
+    if kind is not None and kind.key in MODELS:
+        return kind.key
+    if path.is_dir():
+        raise SourceError(f"The folder {path} holds no saved_model.pb.", hint=_SUPPORTED)
     if not head:
         raise SourceError(f"{path} is empty.", hint="Export or copy the model again.")
-    if head[4:8] == flatbuffer.IDENTIFIER:
-        return "tflite"
-    if head == _HDF5_MAGIC:
-        return "h5"
-    if head[:4] == b"PK\x03\x04":
-        return _identify_zip(path)
-    if suffix == ".onnx" and head[:1] == _ONNX_VERSION_TAG:
-        return "onnx"
-    if suffix in _OF_PYTORCH and head[:1] == _PICKLE_PROTOCOL_TAG:
-        raise torch_files.refuse_pickle(path)
-    if suffix == ".safetensors":
-        raise torch_files.refuse_safetensors(path)
-    expected = _BEGINNINGS.get(suffix)
-    raise SourceError(
-        f"{path} is not a model: it starts with {head!r}{f', and {expected}' if expected else ''}.",
-        hint=_SUPPORTED,
-    )
+    raise _refuse(path, kind, head)
 
 
-def _identify_zip(path: Path) -> str:
+def _read_head(path: Path) -> bytes:
+    with open_file(path) as stream:
+        return stream.read(8)
+
+
+def _refuse(path: Path, kind: FileKind | None, head: bytes) -> SourceError:
+    """The error for a file that is not a model, or lacks its network."""
+    key = "" if kind is None else kind.key
+    if key in _LACKING_NETWORK:
+        return _LACKING_NETWORK[key](path)
+    if kind is not None and (hint := kind.hint(str(path))):
+        what, hint = f"it is {kind.what}", _EXPORT_HINT if key == "aotinductor" else hint
+    else:
+        expected = _BEGINNINGS.get(path.suffix.lower())
+        what, hint = f"it is {kind.what}" if kind else f"it starts with {head!r}", _SUPPORTED
+        what += f", and {expected}" if expected else ""
+    return SourceError(f"{path} is not a model: {what}.", hint=hint)
+
+
+def _refuse_zip(path: Path) -> SourceError:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if "config.json" in names:
-                return "keras"
-            inside = {name.partition("/")[2] for name in names}
-            if "serialized_exported_program.json" in names or "models/model.json" in inside:
-                return "torch"
-            if "data.pkl" in inside and "archive_format" not in inside:
-                raise torch_files.refuse_zip(path, archive)
+            return torch_files.refuse_zip(path, archive)
     except ZIP_DAMAGE as error:
-        raise SourceError(
+        return SourceError(
             f"{path} is damaged or truncated: {error}.", hint="Export or copy the model again."
-        ) from error
-    if "archive_format" in inside:
-        raise SourceError(
-            f"{path} is a PyTorch package without an exported program, such as AOTInductor's.",
-            hint=_EXPORT_HINT,
         )
-    raise SourceError(
-        f"{path} is a zip file, but neither from Keras nor from torch.export.", hint=_SUPPORTED
-    )
+
+
+_LACKING_NETWORK = {
+    "pickle": torch_files.refuse_pickle,
+    "safetensors": torch_files.refuse_safetensors,
+    "torch.save": _refuse_zip,
+}

@@ -9,8 +9,10 @@ Arrays travel as `.npz` files, named by the position of the input or output in t
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import metadata
 from itertools import product
 from pathlib import Path
@@ -152,7 +154,7 @@ class Session:
         for name, inputs in left:
             if numbers.issuperset(inputs):
                 given = " and ".join(map(repr, inputs))
-                options = " ".join(f"--fix-input {item}=VALUE" for item in inputs)
+                options = " ".join(f"--fix-input {shlex.quote(f'{item}=VALUE')}" for item in inputs)
                 raise CallError(
                     "LoweringError",
                     f"The If node {name!r} chooses a part of the model by the value of {given}.",
@@ -243,31 +245,28 @@ class Session:
             f"input_{i}" for i, shape in enumerate(self.shapes) if len(shape) > 2 and i not in moves
         ]
         backends = onnx_routes.find_backends()
-        found: list[tuple[float, str, Path, list[int], list[int]]] = []
-        failed: list[tuple[str, CallError]] = []
-        for place, (backend, name) in enumerate(product(backends, prepared)):
-            route = f"{backend} from the {name} model"
-            try:
-                made = onnx_routes.convert(prepared[name], folder / str(place), kept, backend)
-                order, moved, sqnr_db = self._compare(str(made), name)
-            except CallError as error:
-                failed.append((route, error))
-                continue
-            found.append((sqnr_db, route, made, order, moved))
-            if sqnr_db >= _GOOD_DB or self.is_rounded:
-                break
-            failed.append((route, CallError("LoweringError", f"its outputs have {sqnr_db:.0f} dB")))
-        if not found:
-            raise _with_way_out(failed[0][1], backends)
-        _, route, made, order, self.moved_outputs = max(found, key=lambda item: item[0])
-        made.replace(out)
-        names = [item.name for item in self.runtime.get_outputs()]
-        first = failed[0] if failed and failed[0][0] != route else None
-        notes = [f"lowered by {route}; {first[0]} failed: {first[1].message}"] if first else []
+
+        def make(backend: str, name: str) -> onnx_routes.Made:
+            place = folder / f"{backend}-{name}"
+            made = onnx_routes.convert(prepared[name], place, kept, backend)
+            return onnx_routes.Made(made, *self._compare(str(made), name))
+
+        routes = {
+            f"{backend} from the {name} model": partial(make, backend, name)
+            for backend, name in product(backends, prepared)
+        }
+        try:
+            route, best, notes = onnx_routes.choose(
+                routes, -math.inf if self.is_rounded else _GOOD_DB
+            )
+        except CallError as error:
+            raise _with_way_out(error, backends) from error
+        best.path.replace(out)
+        self.moved_outputs = best.moved
         return {
-            "outputs": names,
-            "order": order,
-            "moved": self.moved_outputs,
+            "outputs": [item.name for item in self.runtime.get_outputs()],
+            "order": best.order,
+            "moved": best.moved,
             "route": route,
             "notes": notes,
         }
@@ -340,10 +339,10 @@ def _with_way_out(error: CallError, backends: Sequence[str]) -> CallError:
     if len(backends) > 1:
         return error
     hint = (
-        f"{error.hint} Another backend of onnx2tf may convert the model: {sys.executable} -m pip "
-        "install 'onnx2tf[tensorflow]'."
+        f"Another backend of onnx2tf may convert the model: {sys.executable} -m pip install "
+        '"onnx2tf[tensorflow]".'
     )
-    return CallError(error.kind, error.message, hint)
+    return CallError(error.kind, error.message, f"{error.hint} {hint}" if error.hint else hint)
 
 
 def _describe_input(path: str, item: Any) -> tuple[str, list[int], str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import math
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgeq.children.sandbox import confine_as_planned
 from edgeq.children.serving import CallError, first_line
@@ -82,6 +82,57 @@ def convert(source: str, folder: Path, kept: list[str], backend: str) -> Path:
             HINT,
         ) from error
     return made
+
+
+class Made(NamedTuple):
+    """A model that a route made, and what a comparison with its source found.
+
+    Attributes:
+        path: of the file.
+        order: positions of the source's outputs in the file's order.
+        moved: those whose second dimension is the last one.
+        sqnr_db: of the worst output.
+    """
+
+    path: Path
+    order: list[int]
+    moved: list[int]
+    sqnr_db: float
+
+
+def choose(routes: Mapping[str, Callable[[], Made]], good_db: float) -> tuple[str, Made, list[str]]:
+    """Take the first route whose model has so many dB; if none has, the best one.
+
+    Args:
+        routes: by their names in messages, in the order in which to try them.
+        good_db: SQNR from which on no other route is tried.
+
+    Returns:
+        The route, its model, and a note if others were tried.
+
+    Raises:
+        CallError: of the first route, if every one failed.
+    """
+    made: dict[str, Made] = {}
+    failed: dict[str, CallError] = {}
+    for route, make in routes.items():
+        try:
+            made[route] = make()
+        except CallError as error:
+            failed[route] = error
+            continue
+        if made[route].sqnr_db >= good_db:
+            break
+    if not made:
+        raise next(iter(failed.values()))
+    best = max(made, key=lambda route: made[route].sqnr_db)
+    others = [f"{route} failed: {error.message.rstrip('.')}" for route, error in failed.items()]
+    others += [
+        f"{route} has {own.sqnr_db:.0f} dB instead of {made[best].sqnr_db:.0f}"
+        for route, own in made.items()
+        if route != best
+    ]
+    return best, made[best], [f"lowered by {best}; {'; '.join(others)}."] if others else []
 
 
 def run(path: str, operators: Collection[str]) -> tuple[dict[int, Any], dict[int, Any]]:

@@ -64,8 +64,8 @@ def find_equalized(
     is_taken = np.zeros(found.count, bool)  # by the first layer that reads a group
     for layer in reversed(layers):
         source, result = ends[layer.position]
-        # A depthwise layer may pass factors on to the layer after it.
-        passes_on = layer.is_depthwise and _is_equalized(factors[result])
+        # A channelwise layer may pass factors on to the layer after it.
+        passes_on = layer.is_channelwise and _is_equalized(factors[result])
         is_taken[source] = (
             is_taken[result]
             if passes_on
@@ -110,7 +110,7 @@ def _takes_back(layer: Layer, weights: tuple[Factors, Factors], factors: Factors
     """Whether a layer's weights are nearer to the float ones with the factors undone."""
     own, other = weights
     undone = _undone(layer, other, factors)
-    axis = None if layer.is_depthwise else layer.channel_axis
+    axis = None if layer.is_channelwise else layer.channel_axis
     before, after = (_distance(own, item, axis) for item in (other, undone))
     return after < before / 2
 

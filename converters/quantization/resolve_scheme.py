@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeq.errors import UsageError, did_you_mean
+from edgeq.errors import UsageError, unknown_name
 from edgeq.values.schemes import SCHEMES, Scheme
 
 BLOCK_SIZES = (32, 64, 128, 256)
@@ -16,14 +16,9 @@ def resolve(scheme: str, io: str | None, granularity: str) -> tuple[Scheme, str]
         UsageError: unknown names, or a dtype or granularity the scheme cannot have.
     """
     if scheme not in SCHEMES:
-        raise UsageError(
-            f"Unknown scheme {scheme!r}; use one of {', '.join(SCHEMES)}.",
-            hint=did_you_mean(scheme, SCHEMES).strip() or None,
-        )
+        raise unknown_name("scheme", scheme, SCHEMES)
     if granularity not in GRANULARITIES:
-        raise UsageError(
-            f"Unknown granularity {granularity!r}; use one of {', '.join(GRANULARITIES)}."
-        )
+        raise unknown_name("granularity", granularity, GRANULARITIES)
     chosen = SCHEMES[scheme]
     if io is not None and io not in chosen.io:
         raise UsageError(

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeq.converters.samples import front_end
 from edgeq.converters.samples.presets import CONSTRUCTORS
+from edgeq.converters.samples.sounds import front_end
 from edgeq.errors import UsageError, did_you_mean
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {

@@ -18,15 +18,17 @@ from edgeq.converters.samples.image_files import IMAGE_SUFFIXES, ImageDecoder
 from edgeq.converters.samples.input_shapes import Array
 from edgeq.converters.samples.numpy_files import ArrayDecoder
 from edgeq.converters.samples.preprocessing import find_preprocessing
-from edgeq.converters.samples.sound_files import SoundDecoder
+from edgeq.converters.samples.sounds.wav_files import SoundDecoder
 from edgeq.converters.samples.sources import Row, Source, require_count, require_one_input
 from edgeq.errors import DataError
 from edgeq.files.reading import read_file
 from edgeq.issues import make_issue
 from edgeq.values import Issue, Preprocessing, TensorSpec
+from edgeq.wording import repeat_option
 
 _MOST_FILE_BYTES = 200_000_000
 _DIGEST_BYTES = 32
+_OF_MACS = "__MACOSX"  # the hidden files of a Mac, in the archives that it makes
 
 
 class Decoder(Protocol):
@@ -107,6 +109,11 @@ class FolderSource(Source):
         self._decoder = self._listing.kind.decoder(spec, preprocessing)
         self._digests = bytearray(len(self._listing.files) * _DIGEST_BYTES)  # of files read so far
         self._doubts = (*_doubts(self._listing, name), *_one_class(self._listing, folder, name))
+
+    @property
+    def class_folder(self) -> Path | None:
+        """This folder, if its folders are the classes."""
+        return self._folder if self.class_names else None
 
     @property
     def issues(self) -> tuple[Issue, ...]:
@@ -199,7 +206,8 @@ def _list_files(folder: Path, name: str) -> _Listing:
     if len(folders) == 1:
         raise DataError(
             f"{name} holds a single class folder, {folders[0]}/.",
-            hint=f"For {kind.many} without labels name that folder: --data {name}/{folders[0]}",
+            hint=f"For {kind.many} without labels name that folder: "
+            + repeat_option("--data", [f"{name}/{folders[0]}"]),
         )
     chosen, ends = list(taken[""]), []
     for class_name in folders:
@@ -226,7 +234,7 @@ def _scan(folder: Path, name: str, seen: int) -> tuple[list[str], list[str], lis
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
+                if entry.name.startswith(".") or entry.name == _OF_MACS:
                     continue
                 seen += 1
                 require_count(seen, name, "files or more")

@@ -21,7 +21,7 @@ from edgeq.errors import DataError
 from edgeq.issues import make_issue
 from edgeq.values import Issue, Preprocessing, TensorSpec
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp")
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp")
 
 _GRAY_MODES = ("1", "L", "LA")
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgeq.errors import DataError
 from edgeq.values import TensorSpec
+from edgeq.wording import repeat_option
 
 Array = NDArray[Any]
 
@@ -144,10 +145,11 @@ def _shape_error(
     elif declare is not None:
         parts = _missing_parts(shape, spec)
         texts = declare(",".join(parts)) if parts else ()
-        options = " ".join(f"--preprocess {shlex.quote(text)}" for text in texts)
-        hint = f"Declare it: {options}" if texts else None
+        hint = f"Declare it: {repeat_option('--preprocess', texts)}" if texts else None
     elif len(shape) + 1 == len(wanted) and shape == wanted[1:]:
         hint = "The first dimension must count samples: store one sample as x[None]."
+    if hint is None and shape == (math.prod(wanted),):
+        hint = f"Store the samples as x.reshape{(-1, *wanted)}."
     return DataError(f"{takes}, but {holds}.", hint=hint, preprocess=texts)
 
 

@@ -38,6 +38,8 @@ _SCALE_FACTOR = 16.0
 _STD_FACTOR = 1.8
 _MEAN_SHIFT = 1.0
 
+_STANDARDIZED = 3.0  # standard deviations, within which nearly all values are
+
 # A tensor disagrees when its two ranges share less than this part of their union.
 _SHARED_RANGE = 2 / 3
 _DISAGREEING_SHARE = 0.1
@@ -50,7 +52,8 @@ class InputHints:
     Attributes:
         name: of the input; an input without hints was not examined.
         rescaling: (scale, offset) when the model begins with `x * scale + offset`, or None.
-        expects: (low, high) of the raw data; by default what `rescaling` maps to 0..1 or -1..1.
+        expects: (low, high) of the raw data; by default what `rescaling` maps to 0..1 or -1..1,
+            or to a mean of 0 and a standard deviation of 1.
         why: how this is known, e.g. "the model begins with Rescaling(1/255)".
         observed_over_expected_std: spread of these samples as the first normalization layer
             sees them, over the spread it learned; median over channels. None when not measured.
@@ -258,11 +261,7 @@ def _lint_scale(hint: InputHints, spec: TensorSpec, tally: _Tally) -> list[Issue
         return []
     expects = hint.expects
     if expects is None and hint.rescaling is not None and hint.rescaling[0] != 0:
-        # The raw range that a first layer `x * scale + offset` maps to 0..1, or to -1..1.
-        scale, offset = hint.rescaling
-        target = -1.0 if offset < 0 else 0.0
-        ends = ((target - offset) / scale, (1.0 - offset) / scale)
-        expects = min(ends), max(ends)
+        expects = _find_ends(*hint.rescaling, spec)
     if expects is not None:
         return issues + _lint_range(hint, expects, tally)
     is_image = sample_dtype(spec).kind == "f" and image_shape(spec) is not None
@@ -274,6 +273,31 @@ def _lint_scale(hint: InputHints, spec: TensorSpec, tally: _Tally) -> list[Issue
         )
         issues.append(make_issue("data.not_normalized", message))
     return issues
+
+
+def _find_ends(scale: float, offset: float, spec: TensorSpec) -> tuple[float, float] | None:
+    """The range of the raw data for a first layer `x * scale + offset`.
+
+    A standardization aims at a mean of 0 and a standard deviation of 1. If it only subtracts the
+    mean, raw values that begin at 0 reach about as far above the mean as below. Sound, and other
+    data than images, has values on both sides of 0. A model may also multiply it by sqrt(d), so
+    for such data a large factor alone says nothing about the range.
+    """
+    image = image_shape(spec)
+    is_image = image is not None and 1 not in image[:2]
+    if round(offset, 3) in (-1.0, -0.5):
+        targets = offset, -offset
+    elif not 0.0 <= offset <= 1.0:
+        reach = max(_STANDARDIZED, abs(offset))
+        targets = -reach, reach
+    elif is_image or offset:
+        targets = 0.0, 1.0
+    elif abs(scale) < 1 / _SCALE_FACTOR:
+        targets = -1.0, 1.0
+    else:
+        return None
+    ends = [(target - offset) / scale for target in targets]
+    return min(ends), max(ends)
 
 
 def _lint_range(hint: InputHints, expects: tuple[float, float], tally: _Tally) -> list[Issue]:

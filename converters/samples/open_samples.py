@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeq.converters.samples.front_end import transform
 from edgeq.converters.samples.input_shapes import Array, fit, show_shape
 from edgeq.converters.samples.open_source import SourceLike, open_source
 from edgeq.converters.samples.preprocessing import (
@@ -85,6 +85,16 @@ class Samples:
         )
 
     @property
+    def name(self) -> str:
+        """The data as the user named it."""
+        return self._source.name
+
+    @property
+    def class_folder(self) -> Path | None:
+        """The folder whose folders are the classes; None if labels are from elsewhere."""
+        return self._source.class_folder
+
+    @property
     def count(self) -> int | None:
         """Number of samples; None for an object that has not been read to its end."""
         return self._source.count
@@ -131,18 +141,9 @@ class Samples:
             _check_indices(indices, self.count, self._source.name)
 
     def iterate_raw(self, indices: Sequence[int]) -> Iterator[dict[str, Array]]:
-        """Samples as an app gives them, before preprocessing; arguments as of `iterate`.
-
-        Of a sound, these are the features that its front end computes.
-        """
+        """Samples as an app gives them, before preprocessing; arguments as of `iterate`."""
         for row in self._source.read(indices):
-            yield {spec.name: self._raw(row, spec) for spec in self._inputs}
-
-    def _raw(self, row: Row, spec: TensorSpec) -> Array:
-        declared = find_preprocessing(self._preprocessing, spec.name)
-        if declared is None or declared.sound is None:
-            return row.inputs[spec.name]
-        return transform(declared.sound, row.inputs[spec.name], row.where)
+            yield {spec.name: row.inputs[spec.name] for spec in self._inputs}
 
     def is_same_as(self, other: Samples) -> bool:
         """Whether two data sets have the same samples, whatever labels are beside them."""

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgeq.converters.samples import front_end
 from edgeq.converters.samples.declared_values import KEYS, MAIN_KEYS, parse_value, suggest
 from edgeq.converters.samples.input_shapes import (
     CHANNELS_LAST_HINT,
@@ -27,6 +26,7 @@ from edgeq.converters.samples.input_shapes import (
     show_shape,
 )
 from edgeq.converters.samples.presets import PRESETS
+from edgeq.converters.samples.sounds import front_end
 from edgeq.errors import DataError, UsageError
 from edgeq.metrics.letterbox import find_letterbox
 from edgeq.values import Preprocessing, TensorSpec

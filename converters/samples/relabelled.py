@@ -46,6 +46,7 @@ class Relabelled(Source):
             class_names=labels.class_names,
         )  # fmt: skip
         self._source, self._labels = source, labels
+        self._digest_of_samples = ""
 
     @property
     def issues(self) -> tuple[Issue, ...]:
@@ -65,13 +66,15 @@ class Relabelled(Source):
 
     def digest(self) -> str:
         """SHA-256 of the samples' digest and the labels'."""
-        digest = hashlib.sha256(bytes.fromhex(self._source.digest()))
+        digest = hashlib.sha256(bytes.fromhex(self.digest_of_samples()))
         digest.update(self._labels.sha256)
         return digest.hexdigest()
 
     def digest_of_samples(self) -> str:
-        """SHA-256 of the samples."""
-        return self._source.digest()
+        """SHA-256 of the samples, read once; of a Python object, of those read so far."""
+        if not self._digest_of_samples or self.origin is not None:
+            self._digest_of_samples = self._source.digest()
+        return self._digest_of_samples
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Row]:
         """Rows in order, see `Source.read`."""

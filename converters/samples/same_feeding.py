@@ -19,7 +19,10 @@ def are_same(
 ) -> bool:
     """Whether a model is fed the same numbers, in whatever way they are written.
 
-    Resizing and making gray are left out: they change nothing in samples that already fit.
+    What only one of them declares of resizing, making gray or turning (`exif`) is left out: it
+    changes nothing in samples that are already prepared. If both resize, they must do so in the
+    same way (`pad`), and to the same size where the input takes any. `exif` is left out even then:
+    only files with an orientation are turned, and their source reports it if they are not.
 
     Args:
         ours: at most one entry per input.
@@ -38,7 +41,9 @@ def are_same(
 def with_sizes(
     carried: Sequence[Preprocessing], fed: Sequence[Preprocessing], specs: Sequence[TensorSpec]
 ) -> tuple[Preprocessing, ...]:
-    """Return what a file declares, with the sizes and the gray that given samples need.
+    """Return what a file declares, with the size, the turning and the gray that samples need.
+
+    A file that resizes keeps its way of doing so (`pad`).
 
     Args:
         carried: by the file.
@@ -54,7 +59,7 @@ def with_sizes(
 def _with_size(carried: Preprocessing, fed: Preprocessing | None) -> Preprocessing:
     if fed is None:
         return carried
-    size, pad = (fed.resize, fed.pad) if fed.resize else (carried.resize, carried.pad)
+    size, pad = fed.resize or carried.resize, carried.pad if carried.resize else fed.pad
     channels = "gray" if fed.channels == "gray" else carried.channels
     exif = "apply" if "apply" in (fed.exif, carried.exif) else "ignore"
     return replace(carried, resize=size, pad=pad, exif=exif, channels=channels)
@@ -62,6 +67,8 @@ def _with_size(carried: Preprocessing, fed: Preprocessing | None) -> Preprocessi
 
 def _does_same(one: Preprocessing, other: Preprocessing) -> bool:
     if (one.channels == "bgr") != (other.channels == "bgr") or one.sound != other.sound:
+        return False
+    if one.resize and other.resize and (one.resize, one.pad) != (other.resize, other.pad):
         return False
     (factor, shift), (other_factor, other_shift) = _affine(one), _affine(other)
     return np.allclose(factor, other_factor, rtol=_RELATIVE, atol=0) and np.allclose(

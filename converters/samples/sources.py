@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,11 @@ class Source(ABC):
     count: int | None
     has_labels: bool = False
     class_names: tuple[str, ...] = ()
+
+    @property
+    def class_folder(self) -> Path | None:
+        """The folder whose folders are the classes; None if labels are from elsewhere."""
+        return None
 
     @property
     def issues(self) -> tuple[Issue, ...]:

@@ -219,7 +219,8 @@ def _check_header(header: Sequence[str], name: str) -> None:
         raise DataError(f"{name} is empty.", hint="The first line must name the columns.")
     if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
         raise DataError(
-            f"{name} has columns that are not separated by commas: {shorten(header[0])}."
+            f"{name} has columns that are not separated by commas: {shorten(header[0])}.",
+            hint="Export it with commas, and with points in numbers such as 0.5.",
         )
     if all(_is_number(text) for text in header):
         raise DataError(

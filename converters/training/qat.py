@@ -21,7 +21,7 @@ from edgeq.converters.training.qat_layers import (
     QuantizedElementwise,
 )
 from edgeq.converters.training.qat_plan import FIXED_RANGES, KEPT, LEARNED, Stage, plan_stages
-from edgeq.errors import UnsupportedLayerError, UsageError
+from edgeq.errors import UnsupportedLayerError, UsageError, unknown_name
 
 
 def quantization_aware(model: Any, granularity: str = "channel") -> Any:
@@ -51,8 +51,7 @@ def quantization_aware(model: Any, granularity: str = "channel") -> Any:
         UsageError: an unknown granularity, or Keras does not run on TensorFlow.
     """
     if granularity not in GRANULARITIES:
-        known = ", ".join(GRANULARITIES)
-        raise UsageError(f"Unknown granularity {granularity!r}; use one of {known}.")
+        raise unknown_name("granularity", granularity, GRANULARITIES)
     if keras.backend.backend() != "tensorflow":
         raise UsageError(
             f"Quantization-aware training needs Keras on TensorFlow, not on "

@@ -16,6 +16,7 @@ from edgeq.converters.writer.layers import find_filter
 from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer, kernels, lstm
 from edgeq.tflite.operators import having
+from edgeq.wording import repeat_option
 
 _SHOWN = 4
 _RECURRENT = having("recurrent")
@@ -242,7 +243,7 @@ def refuse_islands(
     more = f" and {len(kinds) - _SHOWN} other kinds" if len(kinds) > _SHOWN else ""
     ways = ["--allow-float leaves them in float"]
     if len(kinds) <= _SHOWN:
-        selectors = " ".join(f"--keep-float type:{kind}" for kind in kinds)
+        selectors = repeat_option("--keep-float", [f"type:{kind}" for kind in kinds])
         ways.append(f"{selectors} does, too, and names them")
     if activations == "int8" and "float32" not in choose_precisions(tree, "int16", keep_float):
         ways.append("--scheme int16x8 has kernels for all of them")

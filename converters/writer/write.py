@@ -37,6 +37,7 @@ from edgeq.errors import QuantizationError
 from edgeq.tflite import flatbuffer, kernels, lstm
 from edgeq.tflite.compacting import drop_unused
 from edgeq.values import Ranges, TensorSpec
+from edgeq.wording import repeat_option
 
 INTEGERS = ("int8", "int16")
 # Release of ADD 4, the youngest common INT16 kernel; operator versions do not always tell.
@@ -368,13 +369,11 @@ class _Run:
                 continue
             values = flatbuffer.constant(self._source, self._graph.tensors[index])
             if np.isnan(values).any():
-                named, user = (
-                    flatbuffer.tensor_name(self._graph, index),
-                    name_of(self._source, operator),
-                )
+                named = flatbuffer.tensor_name(self._graph, index)
+                user = name_of(self._source, operator)
                 raise QuantizationError(
                     f"The constant {named!r} holds NaN, which {dtype.upper()} cannot represent.",
-                    hint=f"Keep its operator in float: --keep-float {user!r}.",
+                    hint=f"Keep its operator in float: {repeat_option('--keep-float', [user])}",
                 )
             own = forms.wanted.get((place, index))
             if own is None:

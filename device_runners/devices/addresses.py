@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeq.device_runners.devices.device import Device
-from edgeq.device_runners.devices.kinds import FORMS, find_kind
+from edgeq.device_runners.devices.kinds import FORMS, WORDS, find_kind
 from edgeq.device_runners.devices.registry import read_devices, require_trusted
 from edgeq.device_runners.links import ssh_address
-from edgeq.errors import UsageError
+from edgeq.errors import UsageError, did_you_mean
 
 
 def resolve_device(text: str | Device, python: Path | None = None) -> Device:
@@ -52,6 +52,8 @@ def resolve_address(address: str, name: str, python: str | None) -> Device:
     if "," in address:
         hint = "Name one device of this list."
     elif ssh_address.FORM.fullmatch(address):
-        hint = f"For a board over SSH, add its user, such as pi@{address}"
+        is_word = address.replace("-", "").isalnum()  # others are certainly hosts
+        guess = did_you_mean(address, [*WORDS, *read_devices()]) if is_word else ""
+        hint = f"{guess}For a board over SSH, add its user, such as pi@{address}"
     known = "".join(f", {item}" for item in read_devices())
     raise UsageError(f"Unknown device {address!r}; known forms are {FORMS}{known}.", hint=hint)

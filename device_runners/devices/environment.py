@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.children.child import Child
-from edgeq.errors import DeviceError, UsageError
+from edgeq.errors import DeviceError, unknown_name
 from edgeq.files import scratch
 from edgeq.values import RuntimeInfo
 
@@ -78,7 +78,7 @@ def choose(name: str, board: Mapping[str, Any], runtime: str | None) -> RuntimeI
         DeviceError: there are no wheels for the board.
     """
     if runtime is not None and runtime not in RUNTIMES:
-        raise UsageError(f"Unknown runtime {runtime!r}; use one of {', '.join(RUNTIMES)}.")
+        raise unknown_name("runtime", runtime, RUNTIMES)
     library = board["libc"][0]
     if library != "glibc":
         raise DeviceError(

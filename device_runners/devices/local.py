@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -150,7 +151,7 @@ def explain(python: str, child: Child, deadline_s: float | None) -> DeviceError:
     if "No module named 'numpy'" in output:
         return DeviceError(
             f"{python} has no numpy, which the agent needs.",
-            hint=f"Install it with: {python} -m pip install ai-edge-litert",
+            hint=f"Install it with: {shlex.quote(python)} -m pip install ai-edge-litert",
             details=output,
         )
     return DeviceError(

@@ -196,7 +196,7 @@ def _follow(
                 hint="Run it again.",
             )
         if on_event is not None:
-            on_event({"event": "progress", "step": "measure", "done": len(looks)})
+            on_event({"event": "progress", "step": "measure", "done": 0})
         time.sleep(max(LOOK_S, (time.monotonic() - began) / _SHARE))
     raise DeviceError(f"The run on {shell.name} did not end within {_LONGEST_S:g} s.")
 

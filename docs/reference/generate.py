@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,13 @@ def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> st
 def _command(command: click.Command, context: click.Context) -> Iterator[str]:
     """The words of `--help`, and the same for each subcommand."""
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-    help_text = inspect.cleandoc(command.help or "")
-    yield from ("", f"## {context.command_path}", "", _escaped(help_text), "")
-    yield from ("```text", usage, "```", "", "| option | meaning |", "|---|---|")
+    yield from ("", f"## {context.command_path}", "")
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+        yield from (_paragraph(paragraph), "")
+    yield from ("```text", usage, "```", "")
+    for line in (command.epilog or "").removeprefix("\b\nExample:\n").splitlines():
+        yield from (_paragraph(line.strip()), "")
+    yield from ("| option | meaning |", "|---|---|")
     for parameter in command.get_params(context):
         # Arguments have a record without words: they are explained above.
         names, meaning = parameter.get_help_record(context) or ("", "")
@@ -76,6 +81,20 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
             inner = command.get_command(context, name)
             assert inner is not None
             yield from _command(inner, click.Context(inner, parent=context, info_name=name))
+
+
+def _paragraph(text: str) -> str:
+    """A paragraph of a help text; an example of a command is a block of code."""
+    name, _, rest = text.partition(" ")
+    if name == "edgeq" and rest.partition(" ")[0] in cli.list_commands(click.Context(cli)):
+        return f"```console\n$ {text}\n```"
+    return _escaped(text)
+
+
+def on_page_content(html: str, page: Page, config: Any, files: Files) -> str:
+    """MkDocs' hook: no line ends between the hyphens of an option and its first word."""
+    options = partial(re.sub, r"--\w+", r'<span class="option">\g<0></span>')
+    return re.sub(r"(?<=>)[^<]+", lambda found: options(found.group()), html)
 
 
 def _codes() -> Iterator[str]:
@@ -135,5 +154,9 @@ def _cell(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return re.sub(r"([\\*_\[\]#`])", r"\\\1", text).replace("<", "&lt;")
+    """Text that Markdown shows as it is; what is in backticks is code."""
+    parts = re.split("(`[^`]+`)", text)
+    parts[::2] = [
+        re.sub(r"([\\*_\[\]#`])", r"\\\1", part).replace("<", "&lt;") for part in parts[::2]
+    ]
+    return "".join(parts)

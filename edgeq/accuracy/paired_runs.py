@@ -23,7 +23,6 @@ from edgeq.metrics.intervals import interval_of, loss_interval
 from edgeq.metrics.metric import Metric, Outputs, WeightedMetric, first
 from edgeq.tflite.model_file import ModelFile, read_model
 from edgeq.values import MetricLoss, MetricPair, MetricValue, Quality, TensorSpec
-from edgeq.wording import list_some
 
 _MOST_LABEL_BYTES = 64 << 20
 
@@ -87,37 +86,6 @@ def _stack_labels(labels: Sequence[Any]) -> NDArray[Any] | None:
     if stacked.dtype.kind == "f" and np.isnan(stacked).any():
         raise DataError("A label is NaN.", hint="Leave out the samples that have no label.")
     return stacked
-
-
-def unclear_names(names: Sequence[str], outputs: Sequence[TensorSpec]) -> str | None:
-    """Return why label names cannot be matched to a model's classes; None if they can.
-
-    Names of folders and texts become indices in alphabetical order, so each missing class would
-    shift the others. Names that a library states for other classes than the model's have other
-    indices, too.
-    """
-    widths = [max(spec.shape[-1], 2) for spec in outputs if len(spec.shape) == 2]
-    if not names or not widths or len(names) in widths:
-        return None
-    return (
-        f"The labels are {len(names)} names ({list_some(names)}), "
-        f"but the model has {widths[0]} classes, so the "
-        "names cannot be matched to classes."
-    )
-
-
-def require_clear_names(names: Sequence[str], outputs: Sequence[TensorSpec]) -> None:
-    """Refuse label names that cannot be matched to classes.
-
-    Raises:
-        DataError: with the way out.
-    """
-    reason = unclear_names(names, outputs)
-    if reason is not None:
-        raise DataError(
-            reason,
-            hint="Give the model's class indices as labels: y in an .npz, (sample, index) pairs.",
-        )
 
 
 class Scorer:
@@ -271,9 +239,19 @@ def labelled_pairs(
     on_progress: Callable[[str, int, int | None], None],
     step: str,
 ) -> Iterator[Pair]:
-    """Yield labelled samples and report the progress."""
+    """Yield labelled samples and report the progress.
+
+    Raises:
+        DataError: a sample has NaN, which would count as a wrong answer of the model.
+    """
     indices = None if count is None else choose(opened, count, seed)
     total = opened.count if indices is None else len(indices)
     for number, sample in enumerate(opened.iterate(indices)):
         on_progress(step, number, total)
+        for name, values in sample.inputs.items():
+            if values.dtype.kind == "f" and np.isnan(values).any():
+                raise DataError(
+                    f"Sample {sample.index} of {opened.ref.source} has NaN for input {name!r}.",
+                    hint="Remove or repair the samples with NaN; numpy.isnan finds them.",
+                )
         yield sample.inputs, sample.label

@@ -125,12 +125,18 @@ def judge_comparison(
     quality: Quality,
     bench: BenchResult | None,
     issues: Sequence[Issue] = (),
+    is_int8: bool = True,
 ) -> tuple[str, tuple[str, ...]]:
     """Return the verdict, "ship", "check" or "no", and its reasons as sentences.
 
     "no": a paired interval proves a loss above 1 point of accuracy or of another metric, a part or
     column of an output is lost, or the SQNR is below 10 dB without labels. "check": anything that
     is not proven.
+
+    Args:
+        bench: baseline first, then candidate.
+        issues: warnings among them become reasons.
+        is_int8: whether the candidate computes in INT8; a missing speed-up is explained by it.
     """
     losses = [pair.loss for pair in quality.metrics if pair.loss is not None]
     reasons = list(find_lost(quality))
@@ -163,16 +169,14 @@ def judge_comparison(
     if (doubt := doubt_of_parts(quality)) is not None:
         verdict = _worse(verdict, "check")
         reasons.append(doubt)
-    if not quality.is_held_out:
-        verdict = _worse(verdict, "check")
-        reasons.append("measured on calibration samples, because none could be held out")
     if bench is not None:
-        verdict, more = _judge_speed(verdict, bench)
+        verdict, more = _judge_speed(verdict, bench, is_int8)
         reasons += more
-    for issue in issues:
-        if issue.severity == "warning":
-            verdict = _worse(verdict, "check")
-            reasons.append(f"{ISSUE_KINDS[issue.code].title} [{issue.code}]")
+    codes = [issue.code for issue in issues if issue.severity == "warning"]
+    codes += [] if quality.is_held_out else ["convert.not_held_out"]
+    if codes:
+        verdict = _worse(verdict, "check")
+    reasons += [f"{ISSUE_KINDS[code].title} [{code}]" for code in dict.fromkeys(codes)]
     return verdict, tuple(reasons)
 
 
@@ -307,10 +311,10 @@ def measuring_conditions(facts: DeviceFacts, run: BenchRun) -> dict[str, str]:
     }
 
 
-def _why_not_faster(bench: BenchResult) -> str:
+def _why_not_faster(bench: BenchResult, is_int8: bool) -> str:
     """The processor's reason, or the command that finds one."""
     facts = bench.facts
-    if facts.has_dot_product is False:
+    if is_int8 and facts.has_dot_product is False:
         missing = "VNNI or AMX" if "ssse3" in facts.cpu_features else "asimddp"
         return (
             f"the processor has no dot product instructions ({missing}): without them INT8 is "
@@ -322,7 +326,7 @@ def _why_not_faster(bench: BenchResult) -> str:
     return f"the operators that take the time: {shlex.join(words)}"
 
 
-def _judge_speed(verdict: str, bench: BenchResult) -> tuple[str, list[str]]:
+def _judge_speed(verdict: str, bench: BenchResult, is_int8: bool) -> tuple[str, list[str]]:
     reasons = []
     if not bench.speedups:
         codes = {i.code for run in bench.runs for i in run.issues if i.severity == "error"}
@@ -338,7 +342,7 @@ def _judge_speed(verdict: str, bench: BenchResult) -> tuple[str, list[str]]:
     else:
         reasons.append(f"{'speed-up' if direction(ratio) else 'no difference in latency:'} {shown}")
     if direction(ratio) <= 0:
-        reasons.append(_why_not_faster(bench))
+        reasons.append(_why_not_faster(bench, is_int8))
     if any(run.validity != "valid" for run in bench.runs):
         codes = {i.code for run in bench.runs for i in run.issues if i.severity == "warning"}
         why = ", ".join(f"{ISSUE_KINDS[code].title} [{code}]" for code in sorted(codes))

@@ -98,7 +98,12 @@ class Child:
             "replies": replies,
             "confine": confine,
         }
-        own_pipe = replies or output != "log"
+        stdout: IO[bytes] | int = self._log.stream
+        stderr: IO[bytes] | int = self._log.stream
+        if replies or output != "log":
+            stdout = subprocess.PIPE
+        if output in ("merged", "shown"):
+            stderr = subprocess.PIPE if replies else subprocess.STDOUT
         try:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
                 [python or sys.executable, str(_ENTRY), json.dumps(plan), *target],
@@ -106,12 +111,8 @@ class Child:
                 cwd=cwd,
                 **self._group.keywords,
                 stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if own_pipe else self._log.stream,
-                stderr=self._log.stream
-                if output in ("log", "pipe")
-                else subprocess.PIPE
-                if replies
-                else subprocess.STDOUT,
+                stdout=stdout,
+                stderr=stderr,
             )
         except OSError:
             self._log.close()

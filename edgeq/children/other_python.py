@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +28,8 @@ def find_python(
     distribution: str,
     variable: str,
     absent: str,
-    missing: Callable[[str], MissingExtraError],
+    extra: str,
+    note: str = "",
 ) -> OtherPython:
     """Find this Python if it has the tool, or the one that an environment variable names.
 
@@ -38,11 +38,21 @@ def find_python(
         distribution: package of the module.
         variable: the environment variable.
         absent: a sentence for the case that this Python does not have it and none is named.
-        missing: makes the error of a sentence, with a hint to get the tool.
+        extra: of edgeq that installs it.
+        note: a sentence behind the hint.
 
     Raises:
-        MissingExtraError: neither Python has it.
+        MissingExtraError: neither Python has it; the hint is how to get it.
     """
+
+    def missing(message: str) -> MissingExtraError:
+        hint = (
+            f'Install it with: pip install "edgeq[{extra}]"; or, in a separate environment: '
+            f"python -m venv ~/{extra} && ~/{extra}/bin/pip install {distribution} && "
+            f"export {variable}=~/{extra}/bin/python"
+        )
+        return MissingExtraError(message, hint=f"{hint}. {note}" if note else hint)
+
     if importlib.util.find_spec(module) is not None:
         return OtherPython(sys.executable, version(distribution))
     named = os.environ.get(variable)

@@ -16,10 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeq import cli
+from edgeq import cli, host
 from edgeq.ci.workflow import set_outputs, tell
 from edgeq.errors import UsageError
 from edgeq.escaping import markdown, no_command, printable
+from edgeq.files import storage
 from edgeq.records.reading import read_record
 
 
@@ -90,12 +91,14 @@ _OF_MODEL = ("tflite", "data", "test-data", "preprocess", "convert-options", "ba
 
 def _judge_model(inputs: Mapping[str, str], folder: Path) -> Judged:
     model, tflite = inputs["model"], Path(inputs["tflite"])
+    convert_options = _words(inputs, "convert-options")
+    compare_options = _words(inputs, "compare-options")
     preprocess = [word for line in _lines(inputs["preprocess"]) for word in ("--preprocess", line)]
     if not inputs["test-data"]:
         raise UsageError("The input test-data is missing.", hint="Name labelled samples.")
     if inputs["tflite"]:
         record = folder / f"{tflite.name}.json"
-        beside = Path(f"{tflite}.json")
+        beside = storage.record_beside(tflite)
         if beside.exists():
             record = beside
         else:  # a file of another tool: what can be read from it
@@ -104,12 +107,11 @@ def _judge_model(inputs: Mapping[str, str], folder: Path) -> Judged:
         tflite = folder / f"{Path(model).stem}.tflite"
         record = Path(f"{tflite}.json")
         data = ["--data", inputs["data"]] if inputs["data"] else []
-        options = shlex.split(inputs["convert-options"])
-        run("convert", model, *data, *preprocess, *options, "-o", tflite)
+        run("convert", model, *data, *preprocess, *convert_options, "-o", tflite)
     compared, gated = folder / "compare.json", folder / "gate.json"
-    options = shlex.split(inputs["compare-options"])
-    run("compare", model, tflite, "--data", inputs["test-data"], *preprocess, *options,
+    run("compare", model, tflite, "--data", inputs["test-data"], *preprocess, *compare_options,
         "-o", compared)  # fmt: skip
+    host.remove(gated)  # an earlier run's, on a runner that keeps the folder
     baseline = _baseline(inputs["baseline"], (record, compared))
     status = run(
         "gate", record, compared, "--policy", inputs["policy"], *baseline,
@@ -141,6 +143,21 @@ def _baseline(text: str, records: Sequence[Path]) -> list[str]:
         names = " or ".join(path.name for path in records)
         tell("notice", f"{text} has no {names}: this run is its own baseline.")
     return [word for path in found or records for word in ("--baseline", str(path))]
+
+
+def _words(inputs: Mapping[str, str], name: str) -> list[str]:
+    """The words of an input, as a shell splits them.
+
+    Raises:
+        UsageError: a quote is open.
+    """
+    try:
+        return shlex.split(inputs[name])
+    except ValueError as error:
+        raise UsageError(
+            f"The input {name} cannot be split into words: {inputs[name]!r}.",
+            hint='Close each quote, and write a quote inside a word as \\".',
+        ) from error
 
 
 def _lines(text: str) -> list[str]:

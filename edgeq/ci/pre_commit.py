@@ -6,16 +6,19 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgeq import cli
+from edgeq.files import storage
 
 # Names of records beside model.tflite, as `edgeq run` writes them; `gate` finds model.tflite.json.
-_MEASURED = ("compare", "bench", "eval")
+_MEASURED = re.compile(r"(.+)\.(?:compare|bench|eval).*\.json")
 
 
 def find_models(changed: Sequence[Path], policy: Path) -> list[Path]:
@@ -35,7 +38,8 @@ def find_models(changed: Sequence[Path], policy: Path) -> list[Path]:
         elif path.name.endswith(".tflite.json"):
             found[path.with_suffix("")] = None
         else:
-            stem = path.name.partition(".")[0]
+            measured = _MEASURED.fullmatch(path.name)
+            stem = path.stem if measured is None else measured[1]
             found[path.with_name(f"{stem}.tflite")] = None
     return [*found]
 
@@ -45,13 +49,15 @@ def _committed_models() -> list[Path]:
         ["git", "ls-files", "-z", "--", "*.tflite"], check=True, capture_output=True
     )
     paths = [Path(os.fsdecode(name)) for name in done.stdout.split(b"\0") if name]
-    return [path for path in paths if path.with_name(f"{path.name}.json").exists()]
+    return [path for path in paths if storage.record_beside(path).exists()]
 
 
 def find_records(model: Path) -> Iterator[Path]:
     """The records of measurements beside a model: model.compare.json, model.bench-pi4.json..."""
-    for verb in _MEASURED:
-        yield from sorted(model.parent.glob(f"{model.stem}.{verb}*.json"))
+    for path in sorted(model.parent.glob(f"{glob.escape(model.stem)}.*.json")):
+        measured = _MEASURED.fullmatch(path.name)
+        if measured is not None and measured[1] == model.stem:
+            yield path
 
 
 def main(words: Sequence[str]) -> int:
@@ -66,7 +72,7 @@ def main(words: Sequence[str]) -> int:
         records = [*find_records(model)]
         command = ["gate", str(model), *map(str, records), "--policy", str(given.policy)]
         if given.baseline is not None:
-            beside = model.with_name(f"{model.name}.json")
+            beside = storage.record_beside(model)
             for record in (beside, *records):
                 command += ["--baseline", str(given.baseline / record.name)]
         try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -94,9 +94,11 @@ def edgeq_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Edgeq
     """Convert a model, once for all tests, or take a converted one.
 
     Call it with the FP32 model and arguments of `edgeq.convert`, or with the FP32 model and
-    `tflite`, a converted one.
+    `tflite`, a converted one. The same arguments give the same model: texts, numbers, paths and
+    what is in containers are compared by value, other objects, such as arrays, by identity.
     """
-    made: dict[str, EdgeqModel] = {}
+    # With the settings, so that no later object gets the identity of one in a key.
+    made: dict[Any, tuple[Mapping[str, Any], EdgeqModel]] = {}
 
     def make_folder() -> Path:
         return tmp_path_factory.mktemp("edgeq")
@@ -104,12 +106,25 @@ def edgeq_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Edgeq
     def make(
         source: str | Path, *, tflite: str | Path | None = None, **settings: Any
     ) -> EdgeqModel:
-        key = repr((Path(source).resolve(), tflite, sorted(settings.items())))
+        key = _key([Path(source).resolve(), tflite, settings])
         if key not in made:
-            made[key] = _make(Path(source), tflite, settings, make_folder)
-        return made[key]
+            made[key] = settings, _make(Path(source), tflite, settings, make_folder)
+        return made[key][1]
 
     return make
+
+
+def _key(value: Any) -> Any:
+    """A hashable value that only equal arguments have; it does not keep them alive."""
+    if isinstance(value, Mapping):
+        return dict, frozenset((_key(name), _key(item)) for name, item in value.items())
+    if isinstance(value, (set, frozenset)):
+        return set, frozenset(map(_key, value))
+    if isinstance(value, (list, tuple)):
+        return list, tuple(map(_key, value))
+    if isinstance(value, (str, bytes, int, float, PurePath)):
+        return type(value), value  # 1 and True are equal
+    return id(value)
 
 
 def _make(
@@ -124,7 +139,7 @@ def _make(
 
     folder = make_folder()
     path = folder / f"{source.stem}.tflite" if tflite is None else Path(tflite)
-    record = path.with_name(f"{path.name}.json")
+    record = storage.record_beside(path)
     if tflite is None:
         api.convert(source, path, **settings)
     elif not record.exists():

@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -15,7 +16,8 @@ import click
 
 from edgeq.cli.encoding import accept_all_characters
 from edgeq.cli.printing import say, show_error, show_usage
-from edgeq.errors import EdgeqError, OutputError, SandboxWarning, did_you_mean
+from edgeq.cli.words import Group
+from edgeq.errors import EdgeqError, OutputError, SandboxWarning
 from edgeq.version import VERSION
 
 _python_shows = warnings.showwarning
@@ -107,11 +109,8 @@ WORDS = {
     "record": "The .json file with all figures that a command writes, with -o or beside the model.",
 }
 
-# Words of other tools.
-_OTHER_WORDS = {"quantize": "convert", "optimize": "tune", "diff": "compare", "info": "inspect"}
 
-
-class Verbs(click.Group):
+class Verbs(Group):
     """A group whose commands live in modules that are not imported until one is run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -126,16 +125,18 @@ class Verbs(click.Group):
         assert isinstance(command, click.Command)
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Refuse an unknown verb with the one that was probably meant."""
-        name = args[0]
-        if name not in _VERBS and not name.startswith("-"):
-            meant = _OTHER_WORDS.get(name.lower())
-            guess = f"Did you mean {meant!r}? " if meant else did_you_mean(name, _VERBS)
-            ctx.fail(f"No such command {name!r}. {guess}".rstrip())
-        return super().resolve_command(ctx, args)
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take `version` for `--version`."""
+        return super().parse_args(ctx, ["--version"] if args == ["version"] else args)
+
+    def guess_command(self, name: str, known: list[str]) -> str:
+        """Say what was meant; for a file, the command that takes it."""
+        from edgeq.files.kinds import find_kind
+
+        kind = find_kind(Path(name)) if Path(name).exists() else None
+        if kind is None:
+            return super().guess_command(name, known)
+        return f"It is {kind.what}. {kind.hint(name)}"
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs with their one-line help, from the table."""
@@ -146,7 +147,7 @@ class Verbs(click.Group):
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(VERSION, prog_name="edgeq")
+@click.version_option(VERSION, "-V", "--version", prog_name="edgeq")
 def cli() -> None:
     """Make a trained Keras, PyTorch or ONNX model ready for phones, boards and microcontrollers.
 

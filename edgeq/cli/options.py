@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +11,10 @@ from typing import Any, TypeVar
 
 import click
 
+from edgeq import progress
 from edgeq.cli.printing import say, show, show_json
 from edgeq.cli.trust import trust_option, trusting
+from edgeq.cli.words import Choice
 from edgeq.device_runners.devices.kinds import EXAMPLES
 from edgeq.errors import UsageError
 from edgeq.escaping import printable
@@ -22,8 +23,6 @@ from edgeq.progress import OnProgress
 from edgeq.values import LAYOUTS, RECURRENT_DTYPES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-PROGRESS_S = 10.0  # between two lines of progress in a log
 
 
 def _stack(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -54,8 +53,9 @@ data_options = _stack(
 task_options = _stack(
     click.option(
         "--metric", "metrics", multiple=True, metavar="NAME",
-        help="Metric of the task: topN, f1, auc, eer, map, map@IOU, miou, pck@SHARE, r2, mae, "
-        "rmse, mse or module:function; repeat for several. By default chosen from the labels.",
+        help="Metric of the task. Classes: accuracy (top1), topN, f1, auc, eer (equal error rate); "
+        "boxes: map, map@IOU; masks: miou; keypoints: pck@SHARE; numbers: r2, mae, rmse, mse; or "
+        "your own module:function. Repeat for several. By default chosen from the labels.",
     ),
     click.option(
         "--labels", metavar="PATH", type=click.Path(path_type=Path),
@@ -72,7 +72,7 @@ task_options = _stack(
 
 recurrent_option = click.option(
     "--recurrent",
-    type=click.Choice(RECURRENT_DTYPES),
+    type=Choice(RECURRENT_DTYPES),
     default="int16",
     show_default=True,
     help="Activations inside unrolled recurrent layers with INT8. int8 is faster on CPUs with "
@@ -82,7 +82,10 @@ samples_option = click.option(
     "--samples", type=click.IntRange(min=1), metavar="N", help="Number of samples to use."
 )
 workers_option = click.option(
-    "--workers", type=click.IntRange(1, 256), help="Parallel runs; all cores by default."
+    "--workers",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Parallel runs; all cores by default.",
 )
 
 input_options = _stack(
@@ -127,7 +130,7 @@ source_options = _stack(
     ),
     click.option(
         "--layout",
-        type=click.Choice(LAYOUTS),
+        type=Choice(LAYOUTS),
         default="source",
         show_default=True,
         help="Image layout of .pt2 and .onnx inputs. source: as in the file (channels first); "
@@ -137,6 +140,12 @@ source_options = _stack(
         "--torch-python", metavar="PATH", help="The Python that has litert-torch, for .pt2."
     ),
     click.option("--onnx-python", metavar="PATH", help="The Python that has onnx2tf, for .onnx."),
+)
+
+runtime_option = click.option(
+    "--runtime",
+    type=Choice(["ai-edge-litert", "tflite-runtime", "tensorflow"]),
+    help="Runtime to use; the first one found by default.",
 )
 
 run_options = _stack(
@@ -165,11 +174,7 @@ run_options = _stack(
         type=click.Path(path_type=Path),
         help="Interpreter to run the model with, e.g. of an environment with tflite-runtime.",
     ),
-    click.option(
-        "--runtime",
-        type=click.Choice(["ai-edge-litert", "tflite-runtime", "tensorflow"]),
-        help="Runtime to use; the first one found by default.",
-    ),
+    runtime_option,
 )
 
 output_options = _stack(
@@ -274,7 +279,7 @@ def progress_display() -> Iterator[OnProgress]:
 
     console = Console(file=sys.stderr)
     if not console.is_terminal or console.is_dumb_terminal:
-        yield _progress_in_lines()
+        yield progress.now_and_then(lambda text: say(text, err=True), progress.LINES_S)
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     # What is printed meanwhile goes above the line, unless it goes to a file: then it stays there.
@@ -290,19 +295,6 @@ def progress_display() -> Iterator[OnProgress]:
             bar.update(task, completed=done, total=total)
 
         yield tell
-
-
-def _progress_in_lines() -> OnProgress:
-    """Print a line every ten seconds, and none for work that ends sooner."""
-    last = time.monotonic()
-
-    def tell(step: str, done: int, total: int | None) -> None:
-        nonlocal last
-        if time.monotonic() - last >= PROGRESS_S:
-            last = time.monotonic()
-            say(f"{step}: {done}{'' if total is None else f' of {total}'}", err=True)
-
-    return tell
 
 
 def emit(kind: str, value: Any, text: str, *, as_json: bool, output: Path | None = None) -> None:
@@ -356,13 +348,27 @@ def run_on_devices(
         raise SystemExit(1)
 
 
-def guard_output(output: Path | None, *sources: Any) -> None:
-    """Refuse, before any work, a record that would replace a model or the data.
+def guard_output(
+    output: Path | None,
+    *sources: Any,
+    ending: str = ".json",
+    what: str = "a record, which is JSON",
+    option: str = "-o",
+) -> None:
+    """Refuse, before any work, an output that would replace a model or the data.
+
+    Args:
+        output: by default a record.
+        sources: the files that are read.
+        ending: of this kind of output.
+        what: its kind.
+        option: what named it.
 
     Raises:
-        UsageError: it would.
+        UsageError: it would, or has the ending of another kind of file.
         OutputError: it cannot be written.
     """
     if output is not None:
         storage.refuse_overwriting(output, sources)
+        storage.refuse_ending(output, ending, what, option)
         storage.require_writable(output)

@@ -7,17 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgeq.accuracy.class_names import require_clear_names
 from edgeq.accuracy.inference import read_interface
 from edgeq.accuracy.paired_runs import (
     labelled_pairs,
     make_scorers,
     measure_quality,
-    require_clear_names,
 )
 from edgeq.accuracy.verdict import judge_comparison
 from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
+from edgeq.conversion.feeding import inherited_doubts, known_classes, read_makers, was_held_out
 from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
 from edgeq.conversion.ways_out import find_ways_out, is_lost, open_reconverter
+from edgeq.converters.lowering.model_kinds import shown
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.device_runners.devices.device import Device, events_as_progress
@@ -26,11 +28,13 @@ from edgeq.errors import EdgeqError
 from edgeq.files import scratch, storage
 from edgeq.files.reading import unchanged
 from edgeq.progress import OnProgress
+from edgeq.tflite import flatbuffer
+from edgeq.tflite.model_file import read_model
 from edgeq.values import BenchOptions, Comparison
 
 
 def compare_pair(
-    baseline: Path,
+    baseline: Any,
     candidate: Path,
     data: Any,
     *,
@@ -64,7 +68,7 @@ def _has_other_causes(found: Comparison) -> bool:
 
 
 def _compare(
-    baseline: Path,
+    baseline: Any,
     candidate: Path,
     data: Any,
     *,
@@ -92,7 +96,8 @@ def _compare(
         if preprocess is None:
             texts = read_preprocessing(second) or read_preprocessing(first)
         opened = open_samples(data, leader.inputs, parse_preprocessing(texts, leader.inputs))
-        require_clear_names(opened.class_names, leader.outputs)
+        makers = read_makers(candidate)
+        require_clear_names(opened, leader.outputs, known_classes(makers))
         pairs = labelled_pairs(opened, samples, seed, on_progress, "compare")
         wanted = opened.has_labels or metrics
         decoding = decode or read_decoding(second) or read_decoding(first)
@@ -102,11 +107,15 @@ def _compare(
         if latency:
             timing = run_job.bench(
                 [first, second], target, bench_options,
-                on_event=events_as_progress(on_progress), shown_as={first: baseline.as_posix()},
+                on_event=events_as_progress(on_progress), shown_as={first: shown(baseline)},
             )  # fmt: skip
         sizes = refer_baseline(first, baseline), storage.refer(second)
-        issues = (*opened.issues, *find_differences(leader, batch, (first, second), texts, opened))
-    verdict, reasons = judge_comparison(quality, timing, issues)
+        inherited = tuple(inherited_doubts(opened.ref, texts, makers))
+        differences = find_differences(leader, batch, (first, second), texts, opened)
+        issues = (*opened.issues, *differences, *inherited)
+        quality = replace(quality, is_held_out=was_held_out(inherited))
+        is_int8 = computes_int8(read_model(second).tree)
+    verdict, reasons = judge_comparison(quality, timing, issues, is_int8)
     return Comparison(
         baseline=sizes[0],
         candidate=sizes[1],
@@ -124,4 +133,17 @@ def _compare(
         processor=target.facts().processor,
         losses=tuple(pair.loss for pair in quality.metrics if pair.loss is not None),
         decoding=decoding,
+    )
+
+
+def computes_int8(tree: Any) -> bool:
+    """Return whether an operator of a model has INT8 values as its first input and its result."""
+    tensors = tree.subgraphs[0].tensors
+    ends = (
+        (*flatbuffer.indices(operator.inputs)[:1], *flatbuffer.indices(operator.outputs)[:1])
+        for operator in tree.subgraphs[0].operators
+    )
+    return any(
+        len(pair) == 2 and all(flatbuffer.dtype(tensors[index]) == "int8" for index in pair)
+        for pair in ends
     )

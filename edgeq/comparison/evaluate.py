@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgeq.accuracy.class_names import require_clear_names
 from edgeq.accuracy.inference import read_interface
 from edgeq.accuracy.paired_runs import (
     Scorer,
     labelled_pairs,
-    require_clear_names,
     run_pairs,
 )
+from edgeq.conversion.command_line import changed_flags
 from edgeq.conversion.convert import float_tflite
+from edgeq.conversion.feeding import inherited_doubts, known_classes, read_makers
 from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
 from edgeq.converters.lowering import model_kinds
 from edgeq.converters.samples.open_samples import open_samples
@@ -28,10 +30,11 @@ from edgeq.issues import make_issue
 from edgeq.metrics.decoding import find_decoder
 from edgeq.progress import OnProgress
 from edgeq.values import ConvertOptions, Evaluation, Issue
+from edgeq.wording import file_name, repeat_option
 
 
 def evaluate_models(
-    models: Sequence[Path],
+    models: Sequence[Any],
     data: Any,
     *,
     metrics: Sequence[str],
@@ -52,28 +55,35 @@ def evaluate_models(
     _require_framework(models, lowering)
     found = []
     with unchanged(*models), scratch.folder() as folder:
-        for model in models:
+        # An object has no record, and no file: its digest is that of the lowered model.
+        makers = [read_makers(model) if isinstance(model, Path) else () for model in models]
+        known = known_classes(made for own in makers for made in own)
+        for model, own in zip(models, makers, strict=True):
             path = float_tflite(model, folder, lowering)
             interface = read_interface(path)
             texts = read_preprocessing(path) if preprocess is None else preprocess
             steps = parse_preprocessing(texts, interface.inputs)
             opened = open_samples(data, interface.inputs, steps)
-            require_clear_names(opened.class_names, interface.outputs)
+            require_clear_names(opened, interface.outputs, known)
             decoding = read_decoding(path) if decode is None else decode
+            name = file_name(model_kinds.shown(model))
             scorer = Scorer(metrics, find_decoder(decoding, interface.inputs))
-            pairs = labelled_pairs(opened, samples, seed, on_progress, f"evaluate {model.name}")
+            pairs = labelled_pairs(opened, samples, seed, on_progress, f"evaluate {name}")
             for (outputs,), labels in run_pairs([(path, interface)], pairs, device, **options):
                 scorer.add(outputs, labels)
             values, facts = scorer.values(), device.facts()
+            doubts = inherited_doubts(opened.ref, tuple(texts), own)
             item = Evaluation(
-                model=storage.refer(model),
+                model=storage.refer(
+                    model if isinstance(model, Path) else path, model_kinds.shown(model)
+                ),
                 data=opened.ref,
                 sample_count=scorer.count,
                 runtime=runtimes.choose_runtime(device, options.get("runtime")),
                 metrics=values,
                 interval=values[0].interval,
                 preprocessing=tuple(texts),
-                issues=opened.issues,
+                issues=(*opened.issues, *doubts),
                 device=facts.device,
                 processor=facts.processor,
                 decoding=decoding,
@@ -85,20 +95,18 @@ def evaluate_models(
     )
 
 
-def _require_framework(models: Sequence[Path], lowering: ConvertOptions) -> None:
+def _require_framework(models: Sequence[Any], lowering: ConvertOptions) -> None:
     """Refuse options that no model takes.
 
     Raises:
         UsageError: names the option.
     """
-    given = {"--input-shape": lowering.input_shapes, "--fix-input": lowering.fixed_inputs}
-    for option in (name for name, values in given.items() if values):
-        if all(model_kinds.identify(model) == "tflite" for model in models):
-            raise UsageError(
-                f"{option} has no effect: all models are .tflite files, which take the sizes of "
-                "the samples.",
-                hint="Leave the option out.",
-            )
+    given = changed_flags(ConvertOptions(), lowering)
+    if given and all(model_kinds.kind_of(model) == "tflite" for model in models):
+        raise UsageError(
+            f"No model takes {given}: all are .tflite files, which were converted before.",
+            hint="Leave it out, or name the models that they were made from.",
+        )
 
 
 def _fed_differently(item: Evaluation, fed: Sequence[tuple[str, ...]]) -> tuple[Issue, ...]:
@@ -108,6 +116,7 @@ def _fed_differently(item: Evaluation, fed: Sequence[tuple[str, ...]]) -> tuple[
         return ()
     message = (
         f"{item.model.path} carries no preprocessing and was fed the samples as they are; another "
-        f"model was fed with {' '.join(other)!r}. Declare it for all models with --preprocess."
+        f"model was fed with {' '.join(other)!r}. To feed all of them the same, write "
+        f"{repeat_option('--preprocess', other)}."
     )
     return (make_issue("eval.fed_differently", message),)

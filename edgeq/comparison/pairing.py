@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +22,9 @@ from edgeq.converters.calibration.calibrate import batch_size
 from edgeq.converters.graph.dequantized import float_twin
 from edgeq.converters.graph.matching import require_same_layers
 from edgeq.converters.lowering.exported_models import FRAMEWORKS
-from edgeq.converters.lowering.model_kinds import KINDS, identify
+from edgeq.converters.lowering.model_kinds import identify, kind_of, shown
 from edgeq.converters.rewrites.outputs.cutting import cut_outputs
-from edgeq.converters.samples.open_samples import Samples
+from edgeq.converters.samples.open_samples import Samples, choose
 from edgeq.converters.samples.preprocessing import (
     format_preprocessing,
     parse_preprocessing,
@@ -31,30 +32,32 @@ from edgeq.converters.samples.preprocessing import (
 from edgeq.converters.samples.same_feeding import are_same, with_sizes
 from edgeq.errors import DataError, UsageError
 from edgeq.files import storage
+from edgeq.files.kinds import KINDS
 from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer, lstm
 from edgeq.values import ConvertOptions, FileRef, Issue, Preprocessing, TensorSpec
+from edgeq.wording import repeat_option
 
 # Samples that fill less than this part of an input's range were not prepared like those that
-# it was calibrated with. A single dark picture is not enough to know.
+# it was calibrated with.
 _NARROW = 8
-_NARROW_SAMPLES = 16
+_JUDGED_SAMPLES = 16  # a single dark picture is not enough to know
 
 
-def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path, int]:
+def open_pair(baseline: Any, candidate: Path, folder: Path) -> tuple[Path, Path, int]:
     """Return both as `.tflite`, the baseline lowered like the candidate, and the batch size.
 
     Raises:
         UsageError: the candidate is not a `.tflite`.
     """
-    if (kind := identify(candidate)) != "tflite":
+    if (key := identify(candidate)) != "tflite":
         raise UsageError(
-            f"The candidate {candidate} is a {KINDS[kind]}, not a .tflite.",
-            hint="Convert it first, or swap the arguments: the FP32 model is the first one.",
+            f"The candidate {candidate} is {KINDS[key].what}, not a .tflite.",
+            hint=f"{KINDS[key].hint(str(candidate))}; or swap both: FP32 is the first.",
         )
     batch = batch_size(read_interface(candidate).inputs)
     options = ConvertOptions(batch=batch)
-    if (source := identify(baseline)) in FRAMEWORKS:
+    if (source := kind_of(baseline)) in FRAMEWORKS:
         options = read_source_inputs(candidate, replace(options, layout=read_layout(candidate)))
     elif source != "tflite":
         is_fused = lstm.count(flatbuffer.read(candidate)) > 0
@@ -67,10 +70,10 @@ def open_pair(baseline: Path, candidate: Path, folder: Path) -> tuple[Path, Path
     return lowered, candidate, batch
 
 
-def refer_baseline(lowered: Path, baseline: Path) -> FileRef:
+def refer_baseline(lowered: Path, baseline: Any) -> FileRef:
     """Refer to the float `.tflite` by the name of the model it was lowered from."""
     note = "" if lowered == baseline else " (lowered to .tflite)"
-    return storage.refer(lowered, f"{baseline}{note}")
+    return storage.refer(lowered, f"{shown(baseline)}{note}")
 
 
 def find_differences(
@@ -94,8 +97,8 @@ def find_differences(
     found = _find_beyond(candidate, samples, is_declared=bool(carried))
     if carried and not are_same(fed, carried, specs):
         found.append(_fed_otherwise(fed, carried, specs))
-    elif fed and not carried:
-        found += _find_narrow(candidate, samples, fed)
+    else:
+        found += _find_narrow(candidate, samples, fed, is_declared=bool(carried))
     real = flatbuffer.parse(files[0].read_bytes(), "FP32")
     made = flatbuffer.parse(float_twin(files[1].read_bytes()), "it")
     if lstm.count(real) == lstm.count(made):  # otherwise one of them has unrolled layers
@@ -123,7 +126,8 @@ def _fed_otherwise(
     """State what the candidate declares, and how to feed it so from the same samples."""
     wanted = with_sizes(carried, fed, specs)
     way = "remove --preprocess" if wanted == carried else f"write {_options(wanted)}"
-    if are_same(carried, (), specs):  # it was forgotten when the file was made
+    if are_same(carried, (), specs) and not are_same(fed, (), specs):
+        # It was forgotten when the file was made.
         way = f"convert again with {_options(fed)}"
     message = f"The candidate declares {_show(carried)} and was fed {_show(fed)}; {way}."
     return make_issue("compare.fed_otherwise", message)
@@ -134,33 +138,54 @@ def _show(declared: Sequence[Preprocessing]) -> str:
 
 
 def _options(declared: Sequence[Preprocessing]) -> str:
-    return " ".join(f"--preprocess {format_preprocessing(entry)}" for entry in declared)
+    return repeat_option("--preprocess", map(format_preprocessing, declared))
 
 
-def _input_ranges(candidate: Interface) -> Iterator[tuple[TensorSpec, NDArray[np.float64]]]:
-    """Yield the quantized inputs and the smallest and the largest value that each can take."""
+def _pair_ranges(
+    candidate: Interface, samples: Samples
+) -> Iterator[tuple[TensorSpec, NDArray[Any], NDArray[np.float64]]]:
+    """Yield each quantized input, values of some samples, and the ends of what it can take."""
+    taken = list(samples.iterate(choose(samples, _JUDGED_SAMPLES, seed=0)))
     for spec in candidate.inputs:
         if spec.scales:
+            values = [sample.inputs[candidate.input_names[spec.name]] for sample in taken]
             limits = np.iinfo(spec.dtype)
             ends = np.array([limits.min, limits.max], np.float64) - spec.zero_points[0]
-            yield spec, ends * spec.scales[0]
+            yield spec, np.concatenate([own.reshape(-1) for own in values]), ends * spec.scales[0]
 
 
 def _find_narrow(
-    candidate: Interface, samples: Samples, fed: Sequence[Preprocessing]
+    candidate: Interface, samples: Samples, fed: Sequence[Preprocessing], *, is_declared: bool
 ) -> Iterator[Issue]:
-    """Yield issues if samples fill only a small part of the range of a quantized input."""
-    taken = list(samples.iterate(range(samples.count_up_to(_NARROW_SAMPLES))))
-    for spec, ends in _input_ranges(candidate):
-        values = [sample.inputs[candidate.input_names[spec.name]] for sample in taken]
-        low, high = min(map(np.min, values)), max(map(np.max, values))
-        if (high - low) * _NARROW < ends[1] - ends[0]:
+    """Yield issues if samples fill only a small part of the range of a quantized input.
+
+    Args:
+        fed: what prepared the samples.
+        is_declared: whether the candidate declares the same.
+    """
+    for spec, values, ends in _pair_ranges(candidate, samples):
+        low, high = values.min(), values.max()
+        if not 0 < (high - low) * _NARROW < ends[1] - ends[0]:
+            continue
+        given, taken = f"{low:.3g} to {high:.3g}", f"{ends[0]:.3g} to {ends[1]:.3g}"
+        own = replace(spec, name=candidate.input_names[spec.name])
+        is_scaled = not are_same(fed, (), [own])
+        if is_scaled and not is_declared:
             message = (
-                "The candidate was calibrated without preprocessing: its range for input "
-                f"{spec.name!r} is {ends[0]:.3g} to {ends[1]:.3g}. It was fed with {_show(fed)}, "
-                f"which gives {low:.3g} to {high:.3g}: convert again with {_options(fed)}."
+                "The candidate seems to be calibrated without preprocessing: its range for input "
+                f"{spec.name!r} is {taken}. It was fed with {_show(fed)}, which gives {given}: "
+                f"convert again with {_options(fed)}."
             )
             yield make_issue("compare.fed_otherwise", message)
+            continue
+        way = "to be on another scale than those that calibrated it"
+        if is_scaled:
+            way = f"to be normalized before {_show(fed)} does it; give raw samples"
+        message = (
+            f"Values for input {spec.name!r} are only {given}, but the candidate's range is "
+            f"{taken}: the samples seem {way}."
+        )
+        yield make_issue("data.normalized_twice" if is_scaled else "data.range_mismatch", message)
 
 
 def _find_beyond(candidate: Interface, samples: Samples, is_declared: bool) -> list[Issue]:
@@ -171,9 +196,7 @@ def _find_beyond(candidate: Interface, samples: Samples, is_declared: bool) -> l
     """
     way = "" if is_declared else ": declare the preprocessing with --preprocess"
     found = []
-    sample = next(samples.iterate((0,)))
-    for spec, ends in _input_ranges(candidate):
-        values = sample.inputs[candidate.input_names[spec.name]]
+    for spec, values, ends in _pair_ranges(candidate, samples):
         low, high = np.percentile(values, (5, 95))  # rare values may exceed it on purpose
         if max(high - ends[1], ends[0] - low) > ends[1] - ends[0]:
             message = (

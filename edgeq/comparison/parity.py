@@ -7,6 +7,7 @@ whether a single operator differs by more than rounding.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -37,6 +38,7 @@ Arrays = Mapping[str, NDArray[Any]]
 KERNELS = ("xnnpack", "builtin", "reference")
 
 _WALKED_SAMPLES = 4  # that each operator is compared on
+_TINY = 1e-30  # in place of no rounding at all
 _ADDS_UP = "rounding adds up"
 APART = ("wrong", _ADDS_UP, "failed")  # verdicts: more than one step
 
@@ -113,7 +115,7 @@ def meaning(row: ParityRow, model: str) -> str | None:
             "of the two kernels is wrong, or computes it in another way."
         )
     device = "DEVICE" if row.device == "local" else row.device
-    command = f"edgeq eval {model} --data DATA --device {device}"
+    command = shlex.join(["edgeq", "eval", model, "--data", "DATA", "--device", device])
     return f"{what} Where these kernels will run, measure the accuracy there: {command}"
 
 
@@ -165,7 +167,7 @@ def parity(
         finally:
             device.close()
         rows.append(row)
-        different.append(apart)
+        different.append(tuple(sorted(apart)))
     count = len(next(iter(inputs.values())))
     return Parity(storage.refer(path), count, tuple(rows), tuple(different))
 
@@ -197,28 +199,31 @@ def _run(
 def _compare(
     device: str, kernels: str, expected: Arrays, given: Arrays, quantized: frozenset[str]
 ) -> tuple[ParityRow, tuple[int, ...]]:
-    """The row, and the samples that differ.
+    """The row, and the samples that differ, those that differ most first.
 
     Args:
         quantized: outputs that are integers with a scale. Other integers are classes, counts or
             flags, which must be equal.
     """
     largest, count, total, is_rounding = 0.0, 0, 0, True
-    apart: set[int] = set()
+    samples = len(next(iter(expected.values())))
+    excess = np.zeros(samples)  # difference over that by rounding, in the worst output
     changes = None
     for name, wanted in expected.items():
         distance = difference(wanted, given[name])
         furthest = float(distance.max(initial=0))
         largest = max(largest, furthest)
-        is_rounding &= furthest <= rounding(wanted, name in quantized)
+        allowed = rounding(wanted, name in quantized)
+        is_rounding &= furthest <= allowed
         count, total = count + int(np.count_nonzero(distance)), total + distance.size
-        apart |= set(np.flatnonzero(distance.reshape(len(distance), -1).any(axis=1)).tolist())
+        own = distance.reshape(samples, -1).max(axis=1, initial=0)
+        excess = np.maximum(excess, own / (allowed or _TINY))
         if wanted.ndim == 2 and wanted.shape[1] > 1 and changes is None:
             changes = int(np.sum(wanted.argmax(axis=1) != given[name].argmax(axis=1)))
-    samples = len(next(iter(expected.values())))
+    apart = tuple(int(number) for number in np.argsort(-excess, kind="stable") if excess[number])
     verdict = "exact" if not apart else "off by one" if is_rounding else "wrong"
     row = ParityRow(device, kernels, verdict, samples - len(apart), count / total, largest, changes)
-    return row, tuple(sorted(apart))
+    return row, apart
 
 
 def _walk(

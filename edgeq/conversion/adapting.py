@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import shared_tree
 from edgeq.values import ConvertOptions, FloatModel
 from edgeq.values.schemes import Scheme
+from edgeq.wording import repeat_option
 
 
 def adapt(model: FloatModel, scheme: Scheme, options: ConvertOptions, folder: Path) -> FloatModel:
@@ -89,7 +89,7 @@ def _cut(model: FloatModel, names: Sequence[str], folder: Path) -> FloatModel:
 
 
 def _refuse_choosing(kind: str, names: Sequence[str]) -> QuantizationError:
-    options = " ".join(f"--outputs {shlex.quote(name)}" for name in names)
+    options = repeat_option("--outputs", names)
     return QuantizationError(
         f"{kind} suppresses overlapping boxes inside the model, and has no INT8 kernel.",
         hint=f"Cut it off: {options}. Then state with --decode how boxes are read from these "

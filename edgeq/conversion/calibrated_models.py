@@ -12,7 +12,6 @@ from edgeq.conversion.plan import CHECK_SAMPLES, Job, SamplePlan
 from edgeq.conversion.range_candidates import (
     TRIED_LARGE,
     CalibratedModel,
-    choose_judges,
     choose_statistics,
     is_large,
     make_candidates,
@@ -42,21 +41,22 @@ def calibrated_models(
     plan: SamplePlan,
     run: FloatRun,
     names: Sequence[str],
+    scorer: Scorer,
     issues: list[Issue],
 ) -> tuple[CalibratedModel, ...]:
     """Return the float model and, if requested and possible, the one with equalized channels.
 
     Args:
+        scorer: on the samples of `choose_judges`.
         issues: receives notes about their inputs.
     """
     limits = find_mask_limits(model, plan)
     if len(choose_statistics(job, model, plan)) > 1:
-        judges = choose_judges(job, model, plan)
-        limits |= choose_input_limits(job, model, plan, run, judges, limits, issues)
+        limits |= choose_input_limits(job, model, run, scorer, limits, issues)
     plain = CalibratedModel(model, run, False, limits)
     if "equalize" not in names:
         return (plain,)
-    made, notes = _best_way(job, plan, plain, names)
+    made, notes = _best_way(job, plain, names, scorer)
     if not made.factors:
         return (plain,)
     other = _store(job, model, made)
@@ -69,7 +69,7 @@ def calibrated_models(
 
 
 def _best_way(
-    job: Job, plan: SamplePlan, plain: CalibratedModel, names: Sequence[str]
+    job: Job, plain: CalibratedModel, names: Sequence[str], scorer: Scorer
 ) -> tuple[Equalized, tuple[Issue, ...]]:
     """Equalize a model so that it loses least on the samples that score the candidates."""
     content, channels = Path(plain.model.file.path).read_bytes(), plain.run.statistics.channels
@@ -77,7 +77,6 @@ def _best_way(
     made += [item for way in _OPEN if (item := equalize(content, channels, way)).copies]
     if len(made) == 1:
         return made[0], ()
-    scorer = Scorer(job, plain.model, plan, plain.run, choose_judges(job, plain.model, plan))
     models = [
         _scaled(plain, _store(job, plain.model, item, f"equalized-{number}"), item)
         for number, item in enumerate(made)
@@ -88,10 +87,11 @@ def _best_way(
     gain = scores[best] - scores[0]
     if gain < _WORTH_DB:
         return made[0], ()
+    others = ",".join(name for name in names if name != "equalize") or "none"
     message = (
         f"{len(made[best].copies)} MUL in INT16 were inserted around normalizations, so that all "
         f"channels between them use the whole range: {gain:.1f} dB before other corrections; "
-        "--corrections saturate,bias,rounding,refit,clip leaves them out"
+        f"--corrections {others} leaves them out"
     )
     return made[best], (make_issue("convert.norm_scales", message),)
 

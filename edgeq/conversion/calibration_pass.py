@@ -21,6 +21,7 @@ from edgeq.converters.lowering import lower
 from edgeq.converters.lowering.lower import Reader
 from edgeq.converters.rewrites.outputs.cutting import cut_outputs
 from edgeq.converters.samples import lint
+from edgeq.converters.samples.open_samples import spread
 from edgeq.errors import DataError
 from edgeq.files import storage
 from edgeq.tflite import flatbuffer
@@ -60,11 +61,15 @@ def run_float(
     observe = _what_to_observe(job, model)
     linter = lint.Linter(model.inputs) if job.scheme.needs_data else None
     fed = feed(job, model, plan, "calibrate", linter)
-    first = list(islice(fed, max(HINT_SAMPLES, CHECK_SAMPLES * calibrate.batch_size(model.inputs))))
+    first = list(islice(fed, CHECK_SAMPLES * calibrate.batch_size(model.inputs)))
     if not first and linter is not None:
         _judge(linter, (), issues)
+    few = []
+    if linter is not None and reader is not None and len(model.inputs) == 1:
+        assert plan.samples is not None
+        few = [item.inputs for item in plan.samples.iterate(spread(plan.chosen, HINT_SAMPLES))]
     with ThreadPoolExecutor(1) as beside:  # another child process computes it
-        asked = beside.submit(_ask_source, reader, job, model, first, linter)
+        asked = beside.submit(_ask_source, reader, job, model, first, few)
         run = runner.run(model, chain(first, fed), CHECK_SAMPLES, observe, _every(model, plan))
         expected, hints = asked.result()
     if linter is not None:
@@ -135,7 +140,7 @@ def feed(
     if plan.samples is None:
         yield from lower.random_samples(model.inputs, CHECK_SAMPLES, job.options.seed)
         return
-    chosen = plan.chosen if job.scheme.needs_data else plan.chosen[:CHECK_SAMPLES]
+    chosen = plan.chosen if job.scheme.needs_data else spread(plan.chosen, CHECK_SAMPLES)
     is_clean = True
     for number, sample in enumerate(plan.samples.iterate(chosen)):
         job.on_progress(step, number, len(chosen))
@@ -150,11 +155,15 @@ def _ask_source(
     job: Job,
     model: FloatModel,
     first: Sequence[Inputs],
-    linter: lint.Linter | None,
+    few: Sequence[Inputs],
 ) -> tuple[Arrays | None, tuple[lint.InputHints, ...]]:
     """Return the source model's outputs, and its hints about the values that it expects.
 
     The outputs are None for a `.tflite` that was not rewritten, which is its own source.
+
+    Args:
+        first: samples to compare the outputs on.
+        few: samples of all classes, whose statistics are compared; without them, no hints.
     """
     if reader is None:
         if not model.rewrites:
@@ -174,9 +183,8 @@ def _ask_source(
     inputs = calibrate.first_inputs(iter(first), model.inputs, CHECK_SAMPLES)
     # A model that was cut off has other outputs: the whole one was checked, see `prepare`.
     expected = None if job.options.outputs else reader.predict(inputs)
-    if linter is None or len(model.inputs) != 1:
+    if not few:
         return expected, ()
-    few = first[:HINT_SAMPLES]
     size = max(model.inputs[0].shape[0], 1)
     whole = few[: len(few) // size * size] or few
     name = model.inputs[0].name

@@ -29,7 +29,7 @@ from edgeq.converters.lowering.exported_models import FRAMEWORKS
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.resolve_scheme import check_engine, resolve
 from edgeq.converters.training import learned_ranges
-from edgeq.errors import UsageError
+from edgeq.errors import UsageError, unknown_name
 from edgeq.files import storage
 from edgeq.files.reading import unchanged
 from edgeq.issues import judge
@@ -134,7 +134,7 @@ def _resolve_options(
         ("weights", options.weights, WEIGHTS),
     ):
         if value not in known:
-            raise UsageError(f"Unknown {name} {value!r}; known: {', '.join(known)}.")
+            raise unknown_name(name, value, known)
     for option, is_given in (
         ("--keep-float", options.keep_float),
         ("--int16", options.int16),
@@ -157,6 +157,8 @@ def _resolve_options(
             raise UsageError(f"{option} {value} has no effect with --scheme {scheme.name}.")
     if options.samples is not None and options.samples < 1:
         raise UsageError(f"--samples must be 1 or more, not {options.samples}.")
+    if isinstance(model, (str, Path)):
+        model_kinds.identify(Path(model))  # another kind of file needs other help than the rest
     if scheme.needs_data and data is None:
         raise UsageError(
             f"--scheme {scheme.name} needs a representative dataset; none was given.",
@@ -173,28 +175,29 @@ def _resolve_options(
 
 
 def float_tflite(
-    path: Path,
+    model: Any,
     folder: Path,
     options: ConvertOptions,
     verbose: bool = False,
     tensorflow: TensorFlowProcess | None = None,
 ) -> Path:
-    """Return a `.tflite` for any model file: itself, or its checked float lowering in `folder`.
+    """Return a `.tflite` for any model: itself, or its checked float lowering in `folder`.
 
     Args:
+        model: see `api.convert`.
         tensorflow: see `convert_model`.
 
     Raises:
         EdgeqError: see `convert_model`.
     """
-    kind = model_kinds.identify(path)
+    kind = model_kinds.kind_of(model)
     if kind == "tflite":
-        return path
+        return Path(model)
     with ExitStack() as stack:
         process = tensorflow
-        if process is None and kind not in FRAMEWORKS:
+        if process is None and kind not in ("python", *FRAMEWORKS):
             process = stack.enter_context(TensorFlowProcess(verbose=verbose))
-        reader = open_reader(stack, path, process, options, verbose)
+        reader = open_reader(stack, model, process, options, verbose)
         assert reader is not None
-        model = lower_checked(reader, options, folder)
-    return Path(model.file.path)
+        lowered = lower_checked(reader, options, folder)
+    return Path(lowered.file.path)

@@ -39,6 +39,8 @@ from edgeq.values import FloatModel, PartQuality, TensorSpec
 RUINED_DB = 20.0
 # Float at an end has to gain the first, and more operators than necessary the second.
 _LEAST_GAIN_DB, _ALIKE_DB = 3.0, 1.0
+_UNLIKE = 2.0  # times as wide: a bit less for the narrow operand
+_JOINING = having("joins")
 _HARMLESS = ARRANGING | having("fixed_range") | having("converts")
 
 
@@ -272,7 +274,7 @@ class EndLosses:
         """Find the fewest operators in front of the first layers that save ruined outputs."""
         fronts = [self.ends.front(level) for level in LEVELS[1:]]
         fronts = list(dict.fromkeys(front for front in fronts if front))
-        if not fronts or not self._unlike_inputs():
+        if not fronts or not (self._unlike_inputs() or self._joins_unlike(fronts[-1])):
             return Front()
         outputs = frozenset(spec.name for spec in self.model.outputs)
         files = [self._write(fronts[-1], real_outputs=outputs), *map(self._round_behind, fronts)]
@@ -325,6 +327,16 @@ class EndLosses:
                 samples = self._samples.iterate(self._used)
                 values = np.stack([sample.inputs[spec.name] for sample in samples])
                 if find_units(values, RUINED_DB) is not None:
+                    return True
+        return False
+
+    def _joins_unlike(self, front: Collection[int]) -> bool:
+        """Return whether an operator puts operands of unlike ranges under one scale."""
+        for place in front:
+            if self.ends.kinds[place] in _JOINING:
+                spans = (self._spans.get(index) for index in self.ends.reads(place))
+                widths = [span[1] - span[0] for span in spans if span is not None]
+                if max(widths, default=0.0) > _UNLIKE * min(widths, default=0.0):
                     return True
         return False
 

@@ -10,16 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from edgeq.converters.calibration.statistics import Statistics, mean_square
 from edgeq.converters.writer.precisions import name_of
 from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import read_model
+from edgeq.tflite.operators import having
 from edgeq.values import FloatModel, Issue
 from edgeq.wording import plural
 
 _LEAST_DB = 20.0  # SQNR that the step of INT8 leaves the probabilities
+_LAYOUT = having("layout")
 _NOISE = (1 / 256) ** 2 / 12
 
 
@@ -36,17 +39,13 @@ def find_fine_softmaxes(
         issues: receives a note.
     """
     tree = read_model(Path(model.file.path)).tree
-    graph = tree.subgraphs[0]
-    multiplied = {
-        index
-        for operator in graph.operators
-        if flatbuffer.operator_name(tree, operator) == "BATCH_MATMUL"
-        for index in flatbuffer.indices(operator.inputs)
-    }
+    graph, multiplied = tree.subgraphs[0], _find_multiplied(tree)
     found = {}
     for operator in graph.operators:
-        (index, *_) = flatbuffer.indices(operator.outputs)
-        if flatbuffer.operator_name(tree, operator) == "SOFTMAX" and index in multiplied:
+        if flatbuffer.operator_name(tree, operator) != "SOFTMAX":
+            continue
+        (index,) = flatbuffer.indices(operator.outputs)
+        if index in multiplied:
             energy = mean_square(seen, index)
             if energy is None:
                 energy = 1 / flatbuffer.indices(graph.tensors[index].shape)[-1] ** 2
@@ -61,3 +60,14 @@ def find_fine_softmaxes(
         )
         issues.append(make_issue("convert.fine_softmaxes", message))
     return tuple(found)
+
+
+def _find_multiplied(tree: Any) -> frozenset[int]:
+    """Tensors whose values a BATCH_MATMUL reads, perhaps in another layout."""
+    found: set[int] = set()
+    for operator in reversed(tree.subgraphs[0].operators):
+        name = flatbuffer.operator_name(tree, operator)
+        is_moved = name in _LAYOUT and not found.isdisjoint(flatbuffer.indices(operator.outputs))
+        if name == "BATCH_MATMUL" or is_moved:
+            found |= set(flatbuffer.indices(operator.inputs))
+    return frozenset(found)

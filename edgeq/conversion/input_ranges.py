@@ -42,9 +42,8 @@ Score = Callable[[Sequence[bytes]], list[float]]
 def choose_input_limits(
     job: Job,
     model: FloatModel,
-    plan: SamplePlan,
     run: FloatRun,
-    judges: Sequence[int],
+    scorer: Scorer,
     known: Collection[str],
     issues: list[Issue],
 ) -> dict[str, Limit]:
@@ -52,7 +51,7 @@ def choose_input_limits(
 
     Args:
         run: the float model's calibration pass.
-        judges: indices of the samples to run.
+        scorer: of the float model.
         known: inputs with ranges from `find_mask_limits`, which they keep.
         issues: receives a note for each.
     """
@@ -65,7 +64,6 @@ def choose_input_limits(
     except DataError:
         return {}  # too few values to call any rare
     found: dict[str, Limit] = {}
-    scorer: Scorer | None = None
     graph = read_model(Path(model.file.path)).tree.subgraphs[0]
     for spec, index in zip(model.inputs, flatbuffer.indices(graph.inputs), strict=True):
         if index not in ranges or spec.name in job.wide.inputs:
@@ -78,11 +76,7 @@ def choose_input_limits(
         if used >= _USED * (whole[1] - whole[0]):
             continue  # no rare values, or always zero
 
-        scorer = scorer or Scorer(job, model, plan, run, judges)
-
-        def score(
-            limits: Sequence[Limit], index: int = index, scorer: Scorer = scorer
-        ) -> list[float]:
+        def score(limits: Sequence[Limit], index: int = index) -> list[float]:
             return scorer.score([round_input(content, index, limit) for limit in limits])
 
         limit, before, after = _search(whole, score)

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from edgeq.accuracy.class_names import require_clear_names
 from edgeq.conversion.adapting import adapt
 from edgeq.conversion.calibration_pass import run_float
 from edgeq.conversion.file_metadata import Carried
@@ -121,6 +122,10 @@ def prepare(
     float_model = forms[0]
     declared = parse_preprocessing(preprocess, float_model.inputs)
     plan = plan_samples(float_model, declared, data, test_data, options)
+    if plan.test is not None:
+        calibrating = [] if plan.samples is None else [plan.samples]
+        known = [(samples.name, samples.class_names) for samples in calibrating]
+        require_clear_names(plan.test, float_model.outputs, known)
     job = Job(scheme, io, options, folder, process, on_progress, device)
     mix = select_options(Path(float_model.file.path).read_bytes(), options)
     slower = warn_of_int4(float_model, mix.int4)
@@ -152,7 +157,7 @@ def lower_checked(reader: Reader, options: ConvertOptions, folder: Path) -> Floa
 
 def open_outputs(stack: ExitStack, output: Path, sources: Sequence[Any]) -> tuple[Path, Path]:
     """Return temporary paths of the `.tflite` and its record; both are kept, or neither is."""
-    record = output.with_name(output.name + ".json")
+    record = storage.record_beside(output)
     for target in (output, record):
         storage.refuse_overwriting(target, sources)
     if output.suffix != ".tflite":
@@ -174,8 +179,7 @@ def _start_tensorflow(
     started: TensorFlowProcess | None,
 ) -> TensorFlowProcess | None:
     """Start TensorFlow if a step needs it: reading Keras files, or the stock calibrator."""
-    is_file = isinstance(model, (str, Path))
-    kind = model_kinds.identify(Path(model)) if is_file else "python"
+    kind = model_kinds.kind_of(model)
     if options.calibrator != "tflite" and kind in ("tflite", "python", *FRAMEWORKS):
         return None
     if kind == "tflite":
@@ -262,13 +266,12 @@ def open_reader(
         UsageError: options that have no effect for this kind of source.
         MissingExtraError: the converter for it is not installed.
     """
-    if not isinstance(model, (str, Path)):
+    kind = model_kinds.kind_of(model)
+    refuse_options(kind, options)
+    if kind == "python":
         from edgeq.converters.lowering.live import LiveReader
 
-        refuse_options("python", options)
         return LiveReader(model, find_inputs)
-    kind = model_kinds.identify(Path(model))
-    refuse_options(kind, options)
     if kind == "tflite":
         return None
     if kind in FRAMEWORKS:

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from edgeq.accuracy.class_names import unclear_names
 from edgeq.accuracy.paired_runs import (
     Pair,
     make_scorers,
     measure_quality,
-    require_clear_names,
-    unclear_names,
 )
 from edgeq.accuracy.verdict import (
     budget_drop,
@@ -89,7 +88,6 @@ def measure_result(
         issues: receives the issues of the labels and of the quality.
 
     Raises:
-        DataError: the labels of `--test-data` cannot be matched to classes.
         DeviceError: the float file cannot be run.
         QuantizationError: the quantized file cannot be run.
     """
@@ -105,13 +103,11 @@ def measure_result(
         # On calibration samples the quality is too good: a few show only whether it works.
         indices = plan.held_out or spread(plan.chosen, MAX_UNHELD)
     assert used is not None
-    reason = unclear_names(used.class_names, model.outputs)
-    if reason is not None and plan.test is not None:
-        require_clear_names(used.class_names, model.outputs)
-    if reason is not None:
-        issues.append(make_issue("data.labels_unclear", f"{reason} They are not used."))
+    unclear = unclear_names(used, model.outputs) if plan.test is None else None
+    if unclear is not None:
+        issues.append(make_issue("data.labels_unclear", f"{unclear[0]} They are not used."))
     pairs = (
-        (sample.inputs, sample.label if reason is None else None)
+        (sample.inputs, sample.label if unclear is None else None)
         for sample in used.iterate(indices)
     )
     scorers = None

@@ -19,6 +19,7 @@ from edgeq.issues import make_issue
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import read_model
 from edgeq.values import FloatModel, Issue, Ranges
+from edgeq.wording import repeat_option
 
 _IN_FLOAT = "--scheme dynamic and fp16 keep all activations in float."
 _RELU = 1  # ActivationFunctionType of the schema
@@ -87,10 +88,9 @@ def _fixed_sizes(model: FloatModel, plan: SamplePlan) -> str | None:
     if not dynamic or plan.samples is None or model.source_kind not in ("keras", "h5", "python"):
         return None
     first = next(iter(plan.samples.iterate(plan.chosen[:1])))
-    shapes = " ".join(
-        f"--input-shape {name}=1,{','.join(map(str, first.inputs[name].shape))}" for name in dynamic
-    )
-    return f"Fix the number of time steps, so that edgeq unrolls the loop: {shapes}"
+    shapes = [f"{name}=1,{','.join(map(str, first.inputs[name].shape))}" for name in dynamic]
+    options = repeat_option("--input-shape", shapes)
+    return f"Fix the number of time steps, so that edgeq unrolls the loop: {options}"
 
 
 def _require_svdf_kernels(model: FloatModel) -> None:

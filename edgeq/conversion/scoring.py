@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.accuracy.inference import read_interface
+from edgeq.accuracy.inference import Interface, read_interface
 from edgeq.accuracy.paired_runs import run_pairs
 from edgeq.accuracy.quality_meter import QualityMeter
 from edgeq.accuracy.verdict import worst_sqnr_db
 from edgeq.conversion.plan import Job, SamplePlan
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.logits import expose_in_file, seen_limits
+from edgeq.converters.calibration.saturation import Limit
 from edgeq.tflite.model_file import ModelFile
 from edgeq.values import FloatModel
 
@@ -25,7 +27,7 @@ Outputs = dict[str, NDArray[Any]]
 
 
 class Scorer:
-    """Scores files with the float model's inputs and outputs; runs the float model once.
+    """Scores files with the float model's inputs and outputs; runs the float model once, if ever.
 
     Args:
         run: the float model's calibration pass, which knows what its softmaxes can tell apart.
@@ -37,11 +39,20 @@ class Scorer:
     ):
         assert plan.samples is not None
         self._job, self._samples, self._judges = job, plan.samples, judges
-        source = Path(model.file.path).read_bytes()
-        self._limits = seen_limits(source, run.statistics.needed)
-        self._float = expose_in_file(source, self._path(0))
-        self._leader = read_interface(self._float)
+        self._source, self._needed = Path(model.file.path), run.statistics.needed
         self._expected: list[Outputs] = []  # by chunk of samples
+
+    @cached_property
+    def _limits(self) -> dict[str, Limit]:
+        return seen_limits(self._source.read_bytes(), self._needed)
+
+    @cached_property
+    def _float(self) -> ModelFile:
+        return expose_in_file(self._source.read_bytes(), self._path(0))
+
+    @cached_property
+    def _leader(self) -> Interface:
+        return read_interface(self._float)
 
     def score(self, contents: Sequence[bytes]) -> list[float]:
         """SQNR of the worst part of each file's outputs, before a final activation.

@@ -36,6 +36,7 @@ from edgeq.conversion.ties import settle_ties
 from edgeq.converters.calibration.calibrate import FloatRun
 from edgeq.converters.calibration.histograms import compact
 from edgeq.converters.corrections.correct import MOST_ROWS, OF_LAYERS, Corrector
+from edgeq.converters.samples.open_samples import spread
 from edgeq.values import Candidate, FloatModel, Histogram, Issue, LayerCorrection, Ranges
 
 _MOST_BYTES = 3 << 28  # of activations that one correction may see
@@ -83,10 +84,11 @@ def quantize_best(
     """
     names = choose_corrections(job, model, plan, issues)
     statistics = choose_statistics(job, model, plan)
-    models = calibrated_models(job, model, plan, run, names, issues)
+    judges = choose_judges(job, model, plan)
+    scorer = Scorer(job, model, plan, run, judges)
+    models = calibrated_models(job, model, plan, run, names, scorer, issues)
     candidates = make_candidates(job, models, statistics, names, issues)
     later = tuple(name for name in names if name in OF_LAYERS)
-    judges = choose_judges(job, model, plan)
 
     def finish(content: bytes) -> bytes:
         has_ties = "ties" in names
@@ -102,7 +104,6 @@ def quantize_best(
             source=only.model,
         )
     job.on_progress("choose", 0, None)
-    scorer = Scorer(job, model, plan, run, judges)
     with ExitStack() as stack:
         ready = None
         if later and is_large(job, model):  # one candidate will be corrected
@@ -221,7 +222,7 @@ def _correct(
     """
     assert plan.samples is not None
     count = min(len(fits), _affordable(chosen[0].model))
-    samples = [sample.inputs for sample in plan.samples.iterate(fits[:count])]
+    samples = [sample.inputs for sample in plan.samples.iterate(spread(fits, count))]
 
     def work(number: int) -> RangeCandidate:
         item = chosen[number]

@@ -9,11 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from edgeq.accuracy.parts import LOST_DB
 from edgeq.accuracy.verdict import find_lost, judge_comparison, output_sqnr_db, worst_sqnr_db
 from edgeq.conversion.command_line import convert_command
+from edgeq.conversion.feeding import read_makers
 from edgeq.conversion.file_metadata import finish_file
 from edgeq.conversion.plan import choose_mix
 from edgeq.conversion.prepare import Prepared, prepare
@@ -24,9 +23,8 @@ from edgeq.conversion.wide_ends import keep_ends_wide
 from edgeq.converters.quantization.resolve_scheme import resolve
 from edgeq.converters.samples.open_samples import choose
 from edgeq.errors import CertificateError, QuantizationError, UsageError
-from edgeq.files import storage
 from edgeq.progress import OnProgress
-from edgeq.values import ConvertOptions, DataRef, Quality, TfliteModel, WayOut
+from edgeq.values import Conversion, ConvertOptions, Quality, WayOut
 
 # Samples of a large test set that show whether a part is lost.
 _MOST_TESTED = 256
@@ -121,20 +119,11 @@ def lost_outputs(quality: Quality) -> frozenset[str]:
 # ---------------------------------------------------------------- for an existing file
 
 
-class _Made(msgspec.Struct):
-    """The fields of a conversion's record that are read here."""
-
-    kind: str
-    options: ConvertOptions
-    model: TfliteModel
-    data: DataRef | None = None
-
-
 @contextmanager
 def open_reconverter(
     candidate: Path,
     *,
-    baseline: Path,
+    baseline: Any,
     data: Any,
     preprocess: Sequence[str],
     on_progress: OnProgress,
@@ -152,7 +141,7 @@ def open_reconverter(
     Raises:
         EdgeqError: the baseline cannot be converted at all.
     """
-    made = _read_record(candidate)
+    made = next((made for made in read_makers(candidate) if isinstance(made, Conversion)), None)
     options = ConvertOptions() if made is None else _plain(made.options)
     used, test = data, None
     if made is not None and made.data is not None and Path(made.data.source).exists():
@@ -171,17 +160,6 @@ def open_reconverter(
         typed = partial(convert_command, baseline, candidate, data=used, preprocess=preprocess)
         is_own = made is not None and made.options.engine == "edgeq"
         yield Reconverter(ready, options, typed, is_own)
-
-
-def _read_record(candidate: Path) -> _Made | None:
-    """Return the record beside the file, or None if it does not describe this file."""
-    path = candidate.with_name(candidate.name + ".json")
-    try:
-        made = msgspec.json.decode(path.read_bytes(), type=_Made)
-    except (OSError, ValueError, RecursionError):
-        return None
-    is_own = made.kind == "convert" and made.model.file.sha256 == storage.hash_file(candidate)
-    return made if is_own else None
 
 
 def _plain(options: ConvertOptions) -> ConvertOptions:

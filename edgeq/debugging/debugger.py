@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from edgeq.accuracy.class_names import require_clear_names
 from edgeq.accuracy.inference import Interface, read_interface
-from edgeq.accuracy.paired_runs import make_scorers, measure_quality, require_clear_names
+from edgeq.accuracy.paired_runs import make_scorers, measure_quality
 from edgeq.children.child import Child, time_limit_s
 from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
+from edgeq.conversion.feeding import inherited_doubts, known_classes, read_makers, was_held_out
 from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
 from edgeq.conversion.remedies import selector
 from edgeq.conversion.ways_out import open_reconverter
 from edgeq.converters.calibration.calibrate import batch_size
 from edgeq.converters.graph.matching import match_operators
+from edgeq.converters.lowering.model_kinds import shown
 from edgeq.converters.rewrites.apply import rewrite
 from edgeq.converters.samples.label_files import LabelledData
 from edgeq.converters.samples.open_samples import Sample, Samples, choose, open_samples
@@ -44,7 +47,7 @@ _TEXTS = frozenset({"name", "quantized_name", "operator", "selector"})
 
 
 def debug_pair(
-    baseline: Path,
+    baseline: Any,
     candidate: Path,
     data: Any,
     *,
@@ -78,7 +81,7 @@ def debug_pair(
 
 
 def _inspect(
-    baseline: Path,
+    baseline: Any,
     candidate: Path,
     data: Any,
     *,
@@ -99,12 +102,13 @@ def _inspect(
         leader = read_interface(first)
         follower = read_interface(second, leader)
         _require_fixed(leader)
-        _require_float(leader, baseline)
+        _require_float(leader, shown(baseline))
         texts = tuple(preprocess or ())
         if preprocess is None:
             texts = read_preprocessing(second) or read_preprocessing(first)
         opened = open_samples(data, leader.inputs, parse_preprocessing(texts, leader.inputs))
-        require_clear_names(opened.class_names, leader.outputs)
+        makers = read_makers(candidate)
+        require_clear_names(opened, leader.outputs, known_classes(makers))
         on_progress("debug", 0, None)
         rows = _read_rows(opened, leader, samples, seed)
         pairs = ((row.inputs, row.label) for row in rows)
@@ -126,12 +130,13 @@ def _inspect(
             folder,
         )
         culprits = _rank(_read_layers(found["layers"]))
+        inherited = tuple(inherited_doubts(opened.ref, texts, makers))
         report = DebugReport(
             baseline=files[0],
             candidate=files[1],
             data=opened.ref,
             sample_count=len(rows),
-            quality=quality,
+            quality=replace(quality, is_held_out=was_held_out(inherited)),
             layers=tuple(item.layer for item in culprits),
             unmatched=tuple(found["unmatched"]),
             preprocessing=texts,
@@ -139,6 +144,7 @@ def _inspect(
             issues=(
                 *opened.issues,
                 *find_differences(leader, batch, (first, second), texts, opened),
+                *inherited,
             ),
         )
     return report, culprits
@@ -184,11 +190,11 @@ def _require_fixed(interface: Interface) -> None:
             )
 
 
-def _require_float(interface: Interface, path: Path) -> None:
+def _require_float(interface: Interface, name: str) -> None:
     quantized = [spec for spec in (*interface.inputs, *interface.outputs) if spec.scales]
     if quantized:
         raise DataError(
-            f"{path} is itself quantized ({quantized[0].name!r}), so it cannot be the FP32 model.",
+            f"{name} is itself quantized ({quantized[0].name!r}), so it cannot be the FP32 model.",
             hint="Name the float model that the other was made from, or swap the two.",
         )
 

@@ -14,6 +14,7 @@ from edgeq.device_runners.on_board.agent.job import PROTOCOL
 from edgeq.device_runners.on_board.agent.runtimes import distribution_version
 from edgeq.errors import DeviceError
 from edgeq.files import scratch, storage
+from edgeq.files.reading import model_path
 from edgeq.issues import ISSUE_KINDS
 from edgeq.tflite import flatbuffer
 from edgeq.values import Checkup, DeviceFacts, Part, Problem, RuntimeCheck, RuntimeInfo
@@ -51,8 +52,9 @@ def doctor(
     Raises:
         DeviceError: the machine cannot be reached, or its Python cannot run the agent.
         SourceError: the model is not a `.tflite`.
+        UsageError: the model is an object.
     """
-    path = None if model is None else Path(model)
+    path = None if model is None else model_path(model)
     needed = None if path is None else flatbuffer.min_runtime_version(flatbuffer.read(path))
     target = resolve_device(device, python=None if python is None else Path(python))
     facts = target.facts()

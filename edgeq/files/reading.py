@@ -6,14 +6,14 @@ import errno
 import inspect
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 from edgeq import host
-from edgeq.errors import EdgeqError, SourceError
+from edgeq.errors import EdgeqError, SourceError, UsageError
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -114,10 +114,39 @@ def _stamps(path: Path) -> dict[str, tuple[int, ...]]:
     return found
 
 
+_CONVERT_FIRST = 'Convert it first: edgeq.convert(model, "model.tflite", ...)'
+
+
+def model_path(model: Any, hint: str = _CONVERT_FIRST) -> Path:
+    """Return the path of a `.tflite`, or of another file, that a Python caller names.
+
+    Args:
+        hint: what to type where the model is an object.
+
+    Raises:
+        UsageError: it is an object, such as a `keras.Model`.
+    """
+    if not isinstance(model, (str, os.PathLike)):
+        kind = type(model).__name__
+        raise UsageError(f"A path is needed, not an object of type {kind}.", hint=hint)
+    return Path(model)
+
+
+def model_paths(models: Any) -> list[Path]:
+    """Return the paths of one or several `.tflite` files; see `model_path`."""
+    return list(map(model_path, listed(models)))
+
+
+def listed(models: Any) -> list[Any]:
+    """Return several models as a list, and a single one as a list of one."""
+    is_one = isinstance(models, (str, bytes, os.PathLike)) or not isinstance(models, Iterable)
+    return [models] if is_one else list(models)
+
+
 def needs_unchanged(
     *names: str,
 ) -> Callable[[Callable[_Given, _Result]], Callable[_Given, _Result]]:
-    """Run a function in `unchanged`, for its arguments of these names: paths, or lists of them."""
+    """Run a function in `unchanged`, for its arguments of these names: see `model_paths`."""
 
     def decorate(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
         signature = inspect.signature(function)
@@ -125,9 +154,7 @@ def needs_unchanged(
         @wraps(function)
         def checked(*args: _Given.args, **more: _Given.kwargs) -> _Result:
             given = signature.bind(*args, **more).arguments
-            values = [given[name] for name in names]
-            lists = [[item] if isinstance(item, (str, Path)) else item for item in values]
-            with unchanged(*(model for models in lists for model in models)):
+            with unchanged(*(path for name in names for path in model_paths(given[name]))):
                 return function(*args, **more)
 
         return checked

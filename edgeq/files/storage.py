@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import math
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from edgeq import host
 from edgeq.errors import OutputError, UsageError
 from edgeq.escaping import json_text
 from edgeq.files import scratch
+from edgeq.files.kinds import ENDINGS
 from edgeq.files.reading import open_file
 from edgeq.issues import judge
 from edgeq.provenance import describe_here
@@ -48,6 +50,11 @@ def refer(path: Path, shown_as: str | None = None) -> FileRef:
         digest.update(f"{entry.relative_to(path).as_posix()}\0{hash_file(entry)}\n".encode())
         size += entry.stat().st_size
     return FileRef(shown_as or path.as_posix(), digest.hexdigest(), size)
+
+
+def record_beside(model: Path) -> Path:
+    """The path of the record that `convert` writes beside a model."""
+    return model.with_name(f"{model.name}.json")
 
 
 def refer_bytes(content: bytes, shown_as: str) -> FileRef:
@@ -135,6 +142,26 @@ def refuse_overwriting(output: Path, sources: Iterable[Any]) -> None:
             )
 
 
+def refuse_ending(output: Path, ending: str, what: str, option: str = "-o") -> None:
+    """Raise an error if the ending of an output is that of another kind of file.
+
+    Args:
+        output: the file to be written.
+        ending: the usual one of its kind.
+        what: its kind.
+        option: what named it.
+
+    Raises:
+        UsageError: it is, such as a record that would be called model.tflite.
+    """
+    found = output.suffix.lower()
+    if found in ENDINGS and found != ending:
+        raise UsageError(
+            f"{option} {output} must end in {ending}, not {found}: it will be {what}.",
+            hint=f"For example: {option} {shlex.quote(str(output.with_suffix(ending)))}",
+        )
+
+
 def require_writable(output: Path) -> None:
     """Check, before any work, that a file can be written; it is not changed.
 
@@ -172,9 +199,15 @@ def _temporary_beside(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(
             f"Cannot write {target}: {error.strerror or error}.",
-            hint=host.hint_if_open(error)
-            or "Check that the folder exists, is writable and has space, or choose another -o.",
+            hint=host.hint_if_open(error) or hint_for(target),
         ) from error
+
+
+def hint_for(target: Path) -> str:
+    """Say what to do if a file or folder cannot be written."""
+    if not target.parent.exists():
+        return f"Make its folder: mkdir -p {shlex.quote(str(target.parent))}"
+    return "Check that its folder is writable and has space, or choose another -o."
 
 
 def write_atomically(target: Path, content: bytes) -> None:

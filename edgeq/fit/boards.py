@@ -26,7 +26,7 @@ SECTION = "boards"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kKmM])(i?[bB])?|[bB])?")
 _FACTORS = {None: 1, "k": 1 << 10, "m": 1 << 20}
 _KEYS = ("flash", "ram", "core")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _MOST_BYTES = 1 << 40
 
 
@@ -82,7 +82,7 @@ def own_boards(file: Path) -> dict[str, Board]:
 
 def _own_board(project: ProjectFile, name: str, row: Any) -> Board:
     keys = (SECTION, name)
-    if not isinstance(row, dict) or not _NAME.fullmatch(name):
+    if not isinstance(row, dict) or not NAME.fullmatch(name):
         raise UsageError(
             f"{project.at(*keys)}: {name!r} is not a board.",
             hint='Write [boards.NAME] with letters, digits, "-", "." and "_", then flash and ram.',
@@ -91,7 +91,10 @@ def _own_board(project: ProjectFile, name: str, row: Any) -> Board:
         if key not in _KEYS:
             raise unknown_key(project, "key", (*keys, key), _KEYS)
     flash, ram = (_size(project, (*keys, key), row.get(key)) for key in ("flash", "ram"))
-    return Board(name, name, str(row.get("core", "")), flash, ram, note="", sources=())
+    core = row.get("core", "")
+    if not isinstance(core, str):
+        raise UsageError(f"{project.at(*keys, 'core')}: core must be text, not {core!r}.")
+    return Board(name, name, core, flash, ram, note="", sources=())
 
 
 def _size(project: ProjectFile, keys: tuple[str, str, str], value: Any) -> int:
@@ -116,12 +119,12 @@ def choose(names: Iterable[str], own: Mapping[str, Board]) -> tuple[Board, ...]:
     """
     boards = {**known_boards(), **own}
     found = []
-    for name in names:
+    for name in dict.fromkeys(names):
         if name not in boards:
             raise UsageError(
                 f"--board {name!r} is unknown.",
                 hint=f"{did_you_mean(name, boards)}edgeq fit MODEL lists all; declare your own "
-                f"as [boards.{name}] in edgeq.toml, or give --flash and --ram.",
+                "as [boards.NAME] in edgeq.toml, or give --flash and --ram.",
             )
         found.append(boards[name])
     return tuple(found)

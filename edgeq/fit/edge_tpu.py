@@ -7,14 +7,13 @@ tips, read on 30 November 2026).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import tomlkit
 
-from edgeq.converters.proof.certificate import certify
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import ModelFile
 from edgeq.values import Document, EdgeTpuFit, EdgeTpuOperator, OperatorReport
@@ -38,13 +37,13 @@ def sources() -> tuple[Document, ...]:
     return tuple(Document(**source) for source in _table()["sources"].values())
 
 
-def predict(model: ModelFile) -> EdgeTpuFit:
+def predict(model: ModelFile, reports: Sequence[OperatorReport]) -> EdgeTpuFit:
     """Predict the placement of each operator; the compiler is not run.
 
-    Raises:
-        SourceError: the file is damaged.
+    Args:
+        model: the `.tflite`.
+        reports: the operators of its certificate.
     """
-    reports = certify(model).operators
     graph = model.tree.subgraphs[0]
     placed: list[EdgeTpuOperator] = []
     stopped: EdgeTpuOperator | None = None
@@ -56,12 +55,9 @@ def predict(model: ModelFile) -> EdgeTpuFit:
             reason = f"it follows {stopped.operator}, and only one part of a model is mapped"
         item = EdgeTpuOperator(report.index, report.name, report.output, place, reason)
         placed.append(item)
-        # Conversions of inputs at the beginning do not end the part that is mapped.
-        if (
-            place != "edge tpu"
-            and stopped is None
-            and any(other.place == "edge tpu" for other in placed)
-        ):
+        # A conversion of an input at the beginning does not end the part that is mapped.
+        is_first = report.name == "QUANTIZE" and all(other.place == "cpu" for other in placed)
+        if place != "edge tpu" and stopped is None and not is_first:
             stopped = item
     mapped = sum(item.place == "edge tpu" for item in placed)
     share = 100 * mapped / len(placed) if placed else 0.0
@@ -71,6 +67,8 @@ def predict(model: ModelFile) -> EdgeTpuFit:
 def _place(tree: Any, graph: Any, operator: Any, report: OperatorReport) -> tuple[str, str]:
     if operator is None:
         return "cpu", "it is in a second subgraph"
+    if tree.operatorCodes[operator.opcodeIndex].customCode is not None:
+        return "cpu", "a custom operator"  # perhaps with the name of a builtin one
     if report.name in _table()["unread"]["names"]:
         return "unknown", "the list that was read does not have it; a newer one may"
     if report.name not in _table()["operators"]:
@@ -92,13 +90,12 @@ def _fault(tree: Any, graph: Any, operator: Any, report: OperatorReport) -> str 
 
 def _tensor_fault(tensor: Any) -> str | None:
     if flatbuffer.dtype(tensor) not in _INTEGERS:
-        return f"a {flatbuffer.dtype(tensor)} tensor"
-    signature = () if tensor.shapeSignature is None else tensor.shapeSignature
+        return f"a tensor of {flatbuffer.dtype(tensor)}"
     # Only the batch of a fixed shape may be declared open.
-    if any(int(side) < 0 for side in list(signature)[1:]):
+    if any(side < 0 for side in flatbuffer.indices(tensor.shapeSignature)[1:]):
         return "a tensor without a fixed shape"
-    outer = [] if tensor.shape is None else list(tensor.shape)[:-3]
-    return "more than three dimensions above 1" if any(int(side) > 1 for side in outer) else None
+    outer = flatbuffer.indices(tensor.shape)[:-3]
+    return "more than three dimensions above 1" if any(side > 1 for side in outer) else None
 
 
 def _option_fault(options: Any, name: str, computed: list[Any]) -> str | None:
@@ -106,7 +103,8 @@ def _option_fault(options: Any, name: str, computed: list[Any]) -> str | None:
         return "a fused activation"
     if name in _CONVOLUTIONS and options.dilationHFactor != options.dilationWFactor:
         return "different dilations in x and y"
-    if name == "SOFTMAX" and max(computed[0].shape) > _MOST_SOFTMAX:
+    sides = (side for tensor in computed for side in flatbuffer.indices(tensor.shape))
+    if name == "SOFTMAX" and max(sides, default=1) > _MOST_SOFTMAX:
         return f"an input of more than {_MOST_SOFTMAX:,} elements"
     if name == "STRIDED_SLICE" and (options.ellipsisMask or options.newAxisMask):
         return "an ellipsis or a new axis"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeq.errors import PackageError, UsageError
+from edgeq.converters.proof.certificate import certify
+from edgeq.errors import RefusedModelError, UsageError
 from edgeq.files import storage
 from edgeq.fit import edge_tpu, peaks, vela
 from edgeq.fit.boards import choose, known_boards, own_boards, sized_board
@@ -48,17 +49,19 @@ def fit_model(
     Raises:
         SourceError: the file is damaged, or Vela refuses it.
         MissingExtraError: tflite-micro or Vela is not installed.
-        UsageError: an unknown board, or one of two sizes.
+        PackageError: tflite-micro takes too long, or is broken.
+        UsageError: an unknown board, one of two sizes, or a model that is an object.
     """
-    file = read_model(Path(model))
+    file = read_model(model)
     chosen = _choose(boards, flash_bytes, ram_bytes, project, not (ethos_u or coral))
-    operators = list_operators(file)
+    reports = certify(file).operators
+    operators = list_operators(reports)
     needs, refusal = _find_needs(file, operators) if chosen else (None, None)
     size = len(file.content)
     return Fit(
         model=storage.refer_bytes(file.content, str(model)),
         operators=operators,
-        memory=peaks.list_steps(file),
+        memory=peaks.list_steps(file, reports),
         headroom_flash_bytes=headroom_flash_bytes,
         headroom_ram_bytes=headroom_ram_bytes,
         needs=needs,
@@ -71,7 +74,7 @@ def fit_model(
             for board in chosen
         ),
         ethos_u=None if ethos_u is None else vela.compile_model(file, ethos_u),
-        edge_tpu=edge_tpu.predict(file) if coral else None,
+        edge_tpu=edge_tpu.predict(file, reports) if coral else None,
     )  # fmt: skip
 
 
@@ -103,5 +106,5 @@ def _find_needs(
         return None, f"tflite-micro has no right kernel for {', '.join(missing)}"
     try:
         return measure_needs(file, operators), None
-    except PackageError as error:
-        return None, error.message.rstrip(".")
+    except RefusedModelError as error:
+        return None, str(error).rstrip(".")  # with the hint: what to do

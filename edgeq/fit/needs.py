@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.errors import PackageError
 from edgeq.fit import tflite_micro
 from edgeq.fit.arena import arena_with_margin
 from edgeq.fit.kernel_code import estimate
@@ -24,9 +25,17 @@ def measure_needs(model: ModelFile, operators: Iterable[MicroOperator]) -> Micro
 
     Raises:
         MissingExtraError: tflite-micro is not installed.
-        PackageError: it refuses the model, crashes, or takes too long.
+        RefusedModelError: it refuses the model, or crashes on it.
+        PackageError: it takes too long, or is broken; or NumPy has no values for an input.
     """
     inputs, outputs = model.interface
+    for spec in inputs:
+        if not _is_numeric(spec.dtype):
+            raise PackageError(
+                f"Input {spec.name!r} of {model.path} has the dtype {spec.dtype}: edgeq has no "
+                "such values to run tflite-micro with.",
+                hint="Convert the model again with --io int8 or --io float32.",
+            )
     sample = [_example(spec, number) for number, spec in enumerate(inputs)]
     measured = tflite_micro.run(model.content, [sample], len(outputs), shown_as=str(model.path))
     code, unknown = estimate(item.name for item in operators)
@@ -39,6 +48,13 @@ def measure_needs(model: ModelFile, operators: Iterable[MicroOperator]) -> Micro
         code_bytes=code,
         unknown_code=unknown,
     )
+
+
+def _is_numeric(dtype: str) -> bool:
+    try:
+        return np.dtype(dtype).kind in "biufc"
+    except TypeError:  # e.g. string, int4
+        return False
 
 
 def _example(spec: TensorSpec, number: int) -> NDArray[Any]:

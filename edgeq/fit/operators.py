@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from edgeq.converters.proof.certificate import certify
 from edgeq.errors import PackageError
@@ -10,6 +10,7 @@ from edgeq.tflite import kernels
 from edgeq.tflite.model_file import ModelFile
 from edgeq.tflite.operators import OPERATORS, having
 from edgeq.values import MicroOperator, OperatorReport
+from edgeq.wording import repeat_option
 
 _PARTS = {"2D": "2D", "ND": "Nd"}
 
@@ -56,21 +57,17 @@ def require_supported(model: ModelFile) -> None:
     Raises:
         PackageError: with the name of each, and what to do instead.
     """
-    missing = [item for item in list_operators(model) if item.lacks is not None]
+    missing = [item for item in list_operators(certify(model).operators) if item.lacks is not None]
     if missing:
         # A kernel that does not exist goes before one that rejects the model's integers.
         what = min((item.lacks or "" for item in missing), key=_order)
         _refuse([item for item in missing if item.lacks == what], what)
 
 
-def list_operators(model: ModelFile) -> tuple[MicroOperator, ...]:
-    """The kinds of operators that a model uses, and which kernel each lacks there.
-
-    Raises:
-        SourceError: the file is damaged.
-    """
+def list_operators(reports: Iterable[OperatorReport]) -> tuple[MicroOperator, ...]:
+    """The kinds of operators of a model's certificate, and which kernel each lacks there."""
     found: dict[tuple[str, int, str, str | None], int] = {}
-    for operator in certify(model).operators:
+    for operator in reports:
         lacks = _lacks(operator)
         kind = (operator.name, operator.version, operator.precision, lacks)
         found[kind] = found.get(kind, 0) + 1
@@ -122,5 +119,5 @@ def _advise(names: Sequence[str], lacks: str) -> str:
     if lacks == "kernel":
         known = [f"for {name}, {_REMEDIES[name]}" for name in names if name in _REMEDIES]
         return "; ".join(known) or "change the layers that make them"
-    keep_float = " ".join(f"--keep-float type:{name}" for name in names)
+    keep_float = repeat_option("--keep-float", [f"type:{name}" for name in names])
     return _OTHER_FORMS[lacks.split(maxsplit=1)[0].lower()].format(keep_float)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.children.child import Child
+from edgeq.children.child import Child, time_limit_s
 from edgeq.children.other_python import OtherPython, find_python
-from edgeq.errors import MissingExtraError, PackageError
+from edgeq.errors import PackageError, RefusedModelError
 from edgeq.files import npy, scratch
 from edgeq.fit.arena import ArenaMeasurement
 
@@ -25,9 +25,11 @@ PACKAGE = "tflite-micro"
 
 # Far above any microcontroller's memory; untouched pages cost nothing here.
 MOST_ARENA_BYTES = 256 << 20
-TIME_LIMIT_S = 300.0
 
+_REFUSED = 3  # exit status of the child; Python itself ends with 1 or 2
+_KILLS = ("SIGKILL", "SIGTERM")  # by someone else, perhaps for want of memory
 _LOG_BYTES, _LOG_TAIL_CHARACTERS = 1 << 20, 8192
+_AS_INT8 = "Convert the model again with --scheme int8, its best supported form."
 # Parts of its messages, and what a user can do.
 _REMEDIES = (
     (
@@ -36,7 +38,8 @@ _REMEDIES = (
         "with --scheme int8.",
     ),
     ("missing:", f"It needs more than {MOST_ARENA_BYTES >> 20} MB: make its input smaller."),
-    ("not supported", "Convert the model again with --scheme int8, its best supported form."),
+    ("not supported", _AS_INT8),
+    ("input->type ==", _AS_INT8),
 )
 
 
@@ -47,16 +50,8 @@ def find() -> OtherPython:
         MissingExtraError: neither has it; the hint is how to get it.
     """
     absent = "tflite-micro, which measures the arena, is not installed here."
-    return find_python("tflite_micro", PACKAGE, VARIABLE, absent, _missing)
-
-
-def _missing(message: str) -> MissingExtraError:
-    return MissingExtraError(
-        message,
-        hint='Install it with: pip install "edgeq[micro]"; or, in a separate environment: '
-        f"python -m venv ~/micro && ~/micro/bin/pip install {PACKAGE} && "
-        f"export {VARIABLE}=~/micro/bin/python. It has wheels for Linux on x86-64 only.",
-    )
+    note = "It has wheels for Linux on x86-64 only."
+    return find_python("tflite_micro", PACKAGE, VARIABLE, absent, "micro", note)
 
 
 def run(
@@ -65,7 +60,6 @@ def run(
     output_count: int,
     *,
     shown_as: str,
-    time_limit_s: float = TIME_LIMIT_S,
 ) -> ArenaMeasurement:
     """Run samples through a model, each from a fresh state, and measure the arena.
 
@@ -75,11 +69,11 @@ def run(
             dimension and in its own dtype.
         output_count: number of the model's outputs.
         shown_as: the model's name in messages.
-        time_limit_s: for the whole run.
 
     Raises:
         MissingExtraError: tflite-micro is not installed.
-        PackageError: it refuses the model, crashes, or takes too long.
+        RefusedModelError: it refuses the model, or crashes on it.
+        PackageError: it takes too long, or is broken.
     """
     runtime = find()
     with scratch.folder() as folder:
@@ -98,9 +92,10 @@ def run(
             "most": MOST_ARENA_BYTES,
             "outputs": "outputs.npz",
             "reply": "reply.json",
+            "refused": _REFUSED,
         }
         (folder / "job.json").write_bytes(json.dumps(job).encode())
-        _run(runtime, folder, shown_as, time_limit_s)
+        _run(runtime, folder, shown_as)
         reply = json.loads((folder / "reply.json").read_text("utf-8"))
         found = npy.load_all(folder / "outputs.npz")
         outputs = tuple(
@@ -112,29 +107,35 @@ def run(
     )
 
 
-def _run(runtime: OtherPython, folder: Path, shown_as: str, time_limit_s: float) -> None:
+def _run(runtime: OtherPython, folder: Path, shown_as: str) -> None:
+    limit_s = time_limit_s()
     with Child(
         [str(Path(__file__).with_name("tflite_micro_child.py")), "job.json"],
         folders=[folder],
         late=True,
         python=runtime.python,
         cwd=folder,
-        deadline_s=time_limit_s,
+        deadline_s=limit_s,
     ) as child:
         status = child.wait()
-        if child.is_late:
-            raise PackageError(f"tflite-micro did not finish {shown_as} in {time_limit_s:g} s.")
         if status == 0:
             return
+        if child.is_late:
+            raise PackageError(
+                f"tflite-micro did not finish {shown_as} in {limit_s:g} s.", hint=child.hint(None)
+            )
         log = child.log(_LOG_BYTES)
         lines = [line.strip() for line in log.splitlines() if line.strip()]
-        output = lines[0][:300] if lines else "without a message"
+        name, details = f"tflite-micro {runtime.version}", log[-_LOG_TAIL_CHARACTERS:]
+        if status != _REFUSED and child.crash in (None, *_KILLS):
+            said = f"{name} {child.ending} on {shown_as}: {child.last_line()[:300]}"
+            raise PackageError(f"{said.rstrip('.')}.", details=details)
+        output = f": {lines[0][:300].rstrip('.')}" if lines else ""
         how = f"{child.ending} on" if child.crash else "does not run"
-        message = f"tflite-micro {runtime.version} {how} {shown_as}: {output}"
-        raise PackageError(
-            f"{message.rstrip('.')}.",
+        raise RefusedModelError(
+            f"{name} {how} {shown_as}{output}.",
             hint=next(
                 (hint for key, hint in _REMEDIES if any(key in line for line in lines)), None
             ),
-            details=log[-_LOG_TAIL_CHARACTERS:],
+            details=details,
         )

@@ -4,7 +4,8 @@
 
 JOB.json holds `model`, `inputs` (an .npz with "SAMPLE/INPUT" arrays), `samples`, `most` (bytes of
 arena to try at most), `outputs` (path of the .npz with "SAMPLE/OUTPUT" arrays to write) and `reply`
-(path of the JSON with the rest of the answer). Messages of tflite-micro go to stderr.
+(path of the JSON with the rest of the answer) and `refused` (exit status if it refuses the model).
+Messages of tflite-micro go to stderr.
 """
 
 from __future__ import annotations
@@ -103,10 +104,10 @@ def main() -> int:
     try:
         interpreter = start(content, job["most"])
         found = [infer(interpreter, sample, job["output_count"]) for sample in samples]
-        recorded, persistent = recorded_bytes(interpreter)
     except (RuntimeError, ValueError, IndexError) as error:
         print(f"edgeq: {error}", file=sys.stderr)
-        return 1
+        return int(job["refused"])
+    recorded, persistent = recorded_bytes(interpreter)
 
     def same(arena_bytes: int) -> bool:
         again = infer(start(content, arena_bytes), samples[0], job["output_count"])

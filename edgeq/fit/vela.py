@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeq.children.child import Child
+from edgeq.children.child import Child, time_limit_s
 from edgeq.children.other_python import OtherPython, find_python
-from edgeq.errors import MissingExtraError, SourceError, UsageError
+from edgeq.errors import MissingExtraError, SourceError, unknown_name
 from edgeq.files import scratch
 from edgeq.tflite.model_file import ModelFile
 from edgeq.values import EthosFit
@@ -24,10 +24,10 @@ ACCELERATORS = (
     *(f"ethos-u65-{macs}" for macs in (256, 512)),
     *(f"ethos-u85-{macs}" for macs in (128, 256, 512, 1024, 2048)),
 )
-TIME_LIMIT_S = 600.0
 
 _LOG_BYTES, _LOG_TAIL_CHARACTERS = 1 << 22, 8192
 _MOST_CSV_BYTES = 1 << 26
+_OWN_ERROR = re.compile(r'^ethosu\.vela\.errors\.\w+: "?(?:Error: )?(.*?)"?$')
 _COUNTS = re.compile(r"^(CPU|NPU) operators = (\d+) ", re.MULTILINE)
 
 
@@ -55,45 +55,45 @@ def find() -> OtherPython:
         MissingExtraError: neither has it; the hint is how to get it.
     """
     absent = "Vela, which compiles for Arm Ethos-U, is not installed here."
-    return find_python("ethosu", PACKAGE, VARIABLE, absent, _missing)
+    return find_python("ethosu", PACKAGE, VARIABLE, absent, "vela")
 
 
-def _missing(message: str) -> MissingExtraError:
-    return MissingExtraError(
-        message,
-        hint='Install it with: pip install "edgeq[vela]"; or, in a separate environment: '
-        f"python -m venv ~/vela && ~/vela/bin/pip install {PACKAGE} && "
-        f"export {VARIABLE}=~/vela/bin/python",
-    )
-
-
-def compile_model(
-    model: ModelFile, target: EthosTarget, *, time_limit_s: float = TIME_LIMIT_S
-) -> EthosFit:
+def compile_model(model: ModelFile, target: EthosTarget) -> EthosFit:
     """Compile a model for an accelerator, and read what Vela states about it.
 
     Args:
         model: the `.tflite`.
-        time_limit_s: for the whole run.
 
     Raises:
-        MissingExtraError: Vela is not installed.
+        MissingExtraError: Vela is not installed, or in a release that writes other files.
         SourceError: Vela refuses the model, crashes, or takes too long.
         UsageError: an unknown accelerator.
     """
     if target.accelerator not in ACCELERATORS:
-        raise UsageError(
-            f"--ethos-u {target.accelerator!r} is unknown.", hint=f"Use {', '.join(ACCELERATORS)}."
-        )
+        raise unknown_name("accelerator", target.accelerator, ACCELERATORS)
     runtime = find()
     with scratch.folder() as folder:
         (folder / "model.tflite").write_bytes(model.content)
-        log = _run(runtime, folder, target, str(model.path), time_limit_s)
-        (summary,) = (folder / "out").glob("model_summary_*.csv")
-        figures = _rows(summary)[0]
-        layers = _rows(folder / "out" / "model_per-layer.csv")
+        log = _run(runtime, folder, target, str(model.path))
+        try:
+            return _read(folder / "out", runtime, target, log)
+        except (KeyError, ValueError) as error:
+            what = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise MissingExtraError(
+                f"Vela {runtime.version} does not write what edgeq reads: {what}.",
+                hint=f'Install a release that edgeq knows: pip install "{PACKAGE}<6".',
+            ) from error
+
+
+def _read(folder: Path, runtime: OtherPython, target: EthosTarget, log: str) -> EthosFit:
+    """Read what Vela has written into a folder.
+
+    Raises:
+        KeyError, ValueError: other files or columns.
+    """
+    figures = next(iter(_rows(folder, "model_summary_*.csv")), {})
     counts = {side: int(count) for side, count in _COUNTS.findall(log)}
-    on_cpu = [row for row in layers if row["Target"] == "CPU"]
+    on_cpu = [row for row in _rows(folder, "model_per-layer.csv") if row["Target"] == "CPU"]
     return EthosFit(
         vela=runtime.version,
         accelerator=target.accelerator,
@@ -109,18 +109,24 @@ def compile_model(
 _IDENTITY = ("experiment", "network", "accelerator_configuration", "system_config", "memory_mode")
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _rows(folder: Path, pattern: str) -> list[dict[str, str]]:
+    found = [*folder.glob(pattern)]
+    if len(found) != 1:
+        raise ValueError(f"there are {len(found)} files {pattern}")
+    path = found[0]
     if path.stat().st_size > _MOST_CSV_BYTES:
         raise SourceError(f"Vela wrote {path.stat().st_size:,} bytes into {path.name}.")
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        return list(csv.DictReader(file))
+        return list(csv.DictReader(file, restval=""))
 
 
-def _run(
-    runtime: OtherPython, folder: Path, target: EthosTarget, shown_as: str, time_limit_s: float
-) -> str:
+def _run(runtime: OtherPython, folder: Path, target: EthosTarget, shown_as: str) -> str:
+    limit_s = time_limit_s()
+    config = target.config
+    if config is not None and Path(config).is_file():
+        config = str(Path(config).absolute())  # Vela runs in `folder`
     options = {
-        "--config": target.config,
+        "--config": config,
         "--system-config": target.system_config,
         "--memory-mode": target.memory_mode,
     }
@@ -133,18 +139,22 @@ def _run(
         folders=[folder],
         python=runtime.python,
         cwd=folder,
-        deadline_s=time_limit_s,
+        deadline_s=limit_s,
     ) as child:  # fmt: skip
         status = child.wait()
         log = child.log(_LOG_BYTES)
         if child.is_late:
-            raise SourceError(f"Vela did not finish {shown_as} in {time_limit_s:g} s.")
+            raise SourceError(
+                f"Vela did not finish {shown_as} in {limit_s:g} s.", hint=child.hint(None)
+            )
         if status == 0 and _COUNTS.search(log):
             return log
         lines = [line.strip() for line in log.splitlines() if line.strip()]
-        said = lines[-1] if lines else "without a message"
+        said = _OWN_ERROR.sub(r"\1", lines[-1]) if lines else "without a message"
+        is_half = target.config and not (target.system_config and target.memory_mode)
         how = f"{child.ending} on" if status < 0 else "does not compile"
         raise SourceError(
             f"Vela {runtime.version} {how} {shown_as}: {said[:500].rstrip('.')}.",
+            hint="Add --system-config and --memory-mode of that file." if is_half else None,
             details=log[-_LOG_TAIL_CHARACTERS:],
         )

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeq.accuracy.verdict import chance_doubt, device_of
+from edgeq.conversion.feeding import inherited_doubts
 from edgeq.errors import RecordError
-from edgeq.gating.feeding import inherited_doubts
 from edgeq.issues import make_issue
 from edgeq.records.parts import Part, models_of, split
 from edgeq.records.reading import Record

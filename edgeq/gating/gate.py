@@ -6,18 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgeq.errors import RecordError, UsageError
-from edgeq.files import storage
+from edgeq.errors import UsageError
 from edgeq.gating.facts import Facts, FailedDevice, gather
 from edgeq.gating.judges import Scene, cannot_tell
 from edgeq.gating.parsing import read_policy
 from edgeq.gating.policy import Limit, Policy
 from edgeq.gating.rules import RULES
 from edgeq.records.reading import Record, read_all
-from edgeq.values import FileRef, Finding, GateResult, RuleVerdict
-
-_MODEL = ".tflite"
-_WORST_FIRST = ("fail", "cannot-tell", "pass")
+from edgeq.values import JUDGEMENTS, Finding, GateResult, RuleVerdict
 
 
 def gate(
@@ -29,8 +25,8 @@ def gate(
     """Compare the records of one model with the policy of a file.
 
     Args:
-        records: paths of what `convert`, `tune`, `compare`, `bench`, `eval` and `fit` wrote; a
-            `.tflite` means the record beside it, which must be about the file as it is now.
+        records: paths of what `convert`, `tune`, `compare`, `bench`, `eval` and `fit` wrote; see
+            `read_record`.
         policy: path of the `edgeq.toml`.
         baseline: paths of the records of the baseline model, for regressions.
 
@@ -38,34 +34,11 @@ def gate(
         UsageError: the policy has a mistake.
         RecordError: a record cannot be read, or they are about different models or another file.
     """
-    paths = [Path(path) for path in records]
-    result = apply_policy(
+    return apply_policy(
         read_policy(Path(policy)),
-        read_all([_record_of(path) for path in paths]),
+        read_all([Path(path) for path in records]),
         read_all([Path(path) for path in baseline]),
     )
-    for path in paths:
-        if path.suffix == _MODEL:
-            _require_same(path, result.candidate)
-    return result
-
-
-def _record_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.json") if path.suffix == _MODEL else path
-
-
-def _require_same(model: Path, candidate: FileRef) -> None:
-    if not model.is_file():
-        raise RecordError(
-            f"{model} does not exist.", hint=f"To judge only its record, name {_record_of(model)}."
-        )
-    found = storage.refer(model)
-    if found.sha256 != candidate.sha256:
-        raise RecordError(
-            f"{model} is not the file that {_record_of(model)} is about: its SHA-256 begins with "
-            f"{found.sha256[:12]}, not {candidate.sha256[:12]}.",
-            hint="Convert again, so that the file and its record belong together.",
-        )
 
 
 def apply_policy(
@@ -120,9 +93,7 @@ def _judge(limit: Limit, scene: Scene) -> RuleVerdict:
     ]
     weighed = _outweigh(findings)
     verdict = _worst(finding.verdict for finding in weighed)
-    order = sorted(
-        findings, key=lambda item: (item not in weighed, _WORST_FIRST.index(item.verdict))
-    )
+    order = sorted(findings, key=lambda item: (item not in weighed, JUDGEMENTS.index(item.verdict)))
     return RuleVerdict(limit.name, limit.shown, limit.line, verdict, tuple(order))
 
 
@@ -163,4 +134,4 @@ def weigh(result: GateResult) -> str:
 
 def _worst(verdicts: Iterable[str]) -> str:
     found = set(verdicts)
-    return next((verdict for verdict in _WORST_FIRST if verdict in found), "cannot-tell")
+    return next((verdict for verdict in JUDGEMENTS if verdict in found), "cannot-tell")

@@ -119,11 +119,15 @@ def judge_fit(limit: Limit, scene: Scene) -> Iterator[Finding]:
                 reason="; ".join(found.reasons) or "it fits, with room for your program",
                 figure=found.verdict.upper(), value=None, low=None, high=None, unit="",
                 origins=(inside(fact.origin, f".boards[{place}].verdict"),), accepted=(),
-                remedy=None if verdict == "pass" else _MAKE_ROOM, is_sound=True,
+                # The remedy of a failure is in the table of rules.
+                remedy=_MAKE_ROOM if verdict == "cannot-tell" else None, is_sound=True,
             )  # fmt: skip
 
 
-_MAKE_ROOM = "Declare a smaller --headroom-flash or --headroom-ram if your program is smaller."
+_MAKE_ROOM = (
+    "If your program needs less, give the record of edgeq fit with a smaller --headroom-flash or "
+    "--headroom-ram."
+)
 
 
 def judge_runtime(limit: Limit, scene: Scene) -> Iterator[Finding]:

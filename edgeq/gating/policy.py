@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from edgeq.fit import boards
 from edgeq.values import FileRef
 
 # How certain a figure must be: shown to be within the limit, or only not shown to exceed it.
@@ -27,7 +28,6 @@ _UNITS = {
     "GiB": 1024**3,
 }
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)")
-_BOARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
 
 
@@ -145,7 +145,7 @@ def read_board(value: Any) -> str:
     Raises:
         ValueError: something else.
     """
-    if not isinstance(value, str) or not _BOARD.fullmatch(value):
+    if not isinstance(value, str) or not boards.NAME.fullmatch(value):
         raise ValueError('the name of a board in quotes, such as "raspberry-pi-pico"')
     return value
 

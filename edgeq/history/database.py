@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -185,7 +186,7 @@ def explaining(path: Path, wait_s: float) -> Iterator[None]:
         if isinstance(error, sqlite3.OperationalError) and _is_locked(error):
             raise HistoryError(
                 f"{path} was locked by another process for {wait_s:g} s.",
-                hint=f"Try again when it is done, or see who it is: fuser {path}",
+                hint=f"Try again when it is done, or see who it is: fuser {shlex.quote(str(path))}",
             ) from error
         words = str(error)
         for start, what, hint in _SAID:

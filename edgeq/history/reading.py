@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from edgeq.errors import UsageError
+from edgeq.errors import UsageError, unknown_name
 from edgeq.history.values import METRICS, Condition, Entry, Figure, Filter
 
 _TAGS = "(SELECT group_concat(tag) FROM tags WHERE record = number)"
@@ -197,7 +197,7 @@ def trend_rows(
         UsageError: an unknown metric.
     """
     if metric not in METRICS:
-        raise UsageError(f"Unknown metric {metric!r}; use one of {', '.join(METRICS)}.")
+        raise unknown_name("metric", metric, METRICS)
     terms, values = ["metric = ?"], [metric]
     if wanted.model is not None:
         term, more = _model_term(wanted.model, "f.model", "f.model_sha256")

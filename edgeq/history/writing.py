@@ -7,15 +7,16 @@ import sqlite3
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from msgspec import Struct
 
 from edgeq.errors import RecordError, UsageError
 from edgeq.history.figures import summarize
-from edgeq.history.item import Item
+from edgeq.history.item import MOST_BYTES, Item
 from edgeq.history.migrations import REFILLED_FROM
 from edgeq.history.values import METRICS, Addition, Condition, Summary
-from edgeq.records.reading import parse_record
+from edgeq.records.reading import open_record, parse_record
 from edgeq.wording import file_name
 
 _COLUMNS = tuple(metric.column for metric in METRICS.values())
@@ -67,8 +68,10 @@ def make_ready(item: Item) -> Ready:
             raise UsageError(f"--tag {tag!r} is empty or has a comma.", hint="Repeat --tag.")
     prepared, refusal = None, None
     try:
-        content = item.read()
-        record = parse_record(content, item.file)
+        if item.content is None:
+            record, content = open_record(Path(item.file), MOST_BYTES)
+        else:
+            record, content = parse_record(item.content, item.file), item.content
         made = record.provenance
         prepared = Prepared(
             record.sha256, record.kind, None if made is None else made.created, record.validity,

@@ -1,7 +1,7 @@
 """Functions that each operating system needs in another form, under the same names.
 
-No other module of edgeq uses what only POSIX or only Linux has; `tests/test_hosts.py` checks this.
-Exempt are the sandbox, which is a part of Linux, and code that runs on boards.
+No other module of edgeq uses what only POSIX or only Linux has, as `tests/hosts/test_portable.py`
+checks. Exempt are the sandbox, which is a part of Linux, and code that runs on boards.
 """
 
 from __future__ import annotations

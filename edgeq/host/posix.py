@@ -50,6 +50,9 @@ def lock(handle: int, *, wait: bool) -> bool:
     Args:
         handle: of the file.
         wait: until another process unlocks it; otherwise return False in that case.
+
+    Raises:
+        OSError: it cannot be locked at all.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

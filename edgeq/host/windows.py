@@ -65,13 +65,16 @@ def lock(handle: int, *, wait: bool) -> bool:
     Args:
         handle: of the file.
         wait: until another process unlocks it; otherwise return False in that case.
+
+    Raises:
+        OSError: it cannot be locked at all.
     """
     while True:
         before = os.lseek(handle, 0, os.SEEK_CUR)
         os.lseek(handle, _LOCKED_AT, os.SEEK_SET)
         try:
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        except OSError:
+        except PermissionError:  # another process has it
             if not wait:
                 return False
             time.sleep(0.05)
@@ -276,7 +279,6 @@ class Group:
 
     def __init__(self) -> None:
         _watch_console()
-        _live.add(self)
         self.lifeline = f"edgeq-{uuid.uuid4()}"
         self.keywords = dict(SEPARATE)
         job = _kernel("CreateJobObjectW", None, ctypes.c_wchar_p(self.lifeline))
@@ -284,7 +286,12 @@ class Group:
         limits = _Limits(flags=_KILL_ON_CLOSE)
         size = ctypes.sizeof(limits)
         what = (ctypes.c_int(_EXTENDED_LIMITS), ctypes.byref(limits), ctypes.c_uint32(size))
-        _kernel("SetInformationJobObject", self._job, *what)
+        try:
+            _kernel("SetInformationJobObject", self._job, *what)
+        except OSError:
+            self.close()
+            raise
+        _live.add(self)
 
     def started(self) -> None:
         """Do nothing: the child enters the job itself."""
@@ -301,15 +308,16 @@ class Group:
 
     def kill_job(self) -> None:
         """Kill those that have entered the job."""
-        if self._job is not None:
-            _kernel("TerminateJobObject", self._job, ctypes.c_uint32(1))
+        job = self._job
+        if job is not None:
+            _kernel("TerminateJobObject", job, ctypes.c_uint32(1))
 
     def close(self) -> None:
         """Close the job, which kills what is left in it."""
         _live.discard(self)
-        if self._job is not None:
-            _kernel("CloseHandle", self._job)
-            self._job = None
+        job, self._job = self._job, None
+        if job is not None:
+            _kernel("CloseHandle", job)
 
 
 _live: weakref.WeakSet[Group] = weakref.WeakSet()
@@ -343,5 +351,7 @@ def enter_job(name: str) -> None:
         _kernel("OpenJobObjectW", ctypes.c_uint32(_MAY_ASSIGN), 0, ctypes.c_wchar_p(name))
     )
     this = ctypes.c_void_p(-1)  # GetCurrentProcess
-    _kernel("AssignProcessToJobObject", job, this)
-    _kernel("CloseHandle", job)
+    try:
+        _kernel("AssignProcessToJobObject", job, this)
+    finally:
+        _kernel("CloseHandle", job)

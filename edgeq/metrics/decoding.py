@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.errors import DataError, UsageError
+from edgeq.errors import DataError, UsageError, did_you_mean
 from edgeq.metrics import boxes
 from edgeq.metrics.boxes import Decoding
 from edgeq.metrics.metric import DETECTIONS, Outputs
@@ -57,13 +57,15 @@ def parse_decoding(text: str) -> Decoding:
         if not equals or key not in _KEYS:
             raise UsageError(
                 f"--decode {text} has the unknown part {part.strip()!r}.",
-                hint=f"Parts are KEY=VALUE with {', '.join(_KEYS)}.",
+                hint=f"{did_you_mean(key, _KEYS)}Parts are KEY=VALUE with {', '.join(_KEYS)}.",
             )
         if key in values:
             raise UsageError(f"--decode {text} states {key} twice.")
         if key in _WORDS and value not in _WORDS[key]:
+            known = _WORDS[key]
             raise UsageError(
-                f"--decode {text}: {key} is {value!r}.", hint=f"Known: {', '.join(_WORDS[key])}."
+                f"--decode {text}: {key} is {value!r}.",
+                hint=f"{did_you_mean(value, known)}Known: {', '.join(known)}.",
             )
         values[key] = value
     if "boxes" not in values:

@@ -101,6 +101,8 @@ def paired_values(
     if predicted.shape != wanted.shape:
         raise DataError(
             f"{name} needs labels like the output: a sample has {predicted.shape[1]} values, its "
-            f"label {wanted.shape[1]}."
+            f"label {wanted.shape[1]}.",
+            hint=f"Store {predicted.shape[1]} values for each sample, or class indices as whole "
+            "numbers.",
         )
     return predicted.astype(np.float64), wanted.astype(np.float64)

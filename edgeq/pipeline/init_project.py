@@ -12,7 +12,7 @@ from edgeq.accuracy.inference import read_interface
 from edgeq.conversion.convert import float_tflite
 from edgeq.conversion.file_metadata import read_preprocessing
 from edgeq.converters.lowering import lower
-from edgeq.converters.lowering.model_kinds import KINDS, identify
+from edgeq.converters.lowering.model_kinds import identify
 from edgeq.converters.samples.input_shapes import show_shape
 from edgeq.converters.samples.preprocessing import parse_preprocessing
 from edgeq.converters.samples.references import is_function_reference
@@ -21,6 +21,8 @@ from edgeq.device_runners.devices.registry import PROJECT_FILE
 from edgeq.errors import DataError, UsageError, nearest_path
 from edgeq.escaping import printable, toml_string
 from edgeq.files import scratch, storage
+from edgeq.files.kinds import KINDS
+from edgeq.files.reading import model_path
 from edgeq.packaging.targets import NAMES as TARGETS
 from edgeq.project import read_project
 from edgeq.values import ConvertOptions, TensorSpec
@@ -69,7 +71,8 @@ def init(
         UsageError: the file exists, or `preprocess` is wrong.
         EdgeqError: the model or the data cannot be read.
     """
-    source, target = Path(model), Path(output)
+    source = model_path(model, 'Save it first: model.save("model.keras")')
+    target = Path(output)
     require_new(target, source, force)
     chosen = options or ConvertOptions()
     outline = look_at(source, preprocess, chosen)
@@ -83,10 +86,11 @@ def require_new(output: Path, model: Path, force: bool) -> None:
     """Refuse to replace a file that was not meant.
 
     Raises:
-        UsageError: it exists.
+        UsageError: it exists, or has the ending of another kind of file.
         OutputError: it cannot be written.
     """
     storage.refuse_overwriting(output, [model])
+    storage.refuse_ending(output, ".toml", "the file of a project")
     if output.exists() and not force:
         hint = "Replace it with --force, or choose another -o."
         if set(read_project(output).sections) <= {"devices"}:
@@ -116,7 +120,7 @@ def look_at(model: Path, preprocess: Sequence[str], options: ConvertOptions) -> 
         carried = read_preprocessing(path)
     parse_preprocessing(preprocess, interface.inputs)
     return Outline(
-        KINDS[kind],
+        KINDS[kind].what,
         interface.inputs,
         interface.outputs,
         tuple(preprocess) or carried,
@@ -151,7 +155,9 @@ def write_outline(
         "",
         *_model_lines(outline, _relative(model, folder), options),
         "",
-        *_data_lines(outline, _place(data, folder), _place(test_data, folder)),
+        *_data_lines(
+            outline, _place("--data", data, folder), _place("--test-data", test_data, folder)
+        ),
         "",
         *_REST.format(target=TARGETS[0], others=", ".join(TARGETS[1:])).splitlines(),
     ]
@@ -263,7 +269,7 @@ def _relative(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path, folder)).as_posix()
 
 
-def _place(source: str | None, folder: Path) -> str | None:
+def _place(option: str, source: str | None, folder: Path) -> str | None:
     if source is None:
         return None
     if Path(source).exists():
@@ -272,7 +278,7 @@ def _place(source: str | None, folder: Path) -> str | None:
         return source
     raise DataError(
         f"There is no file or folder {source}.",
-        hint=f"{nearest_path(Path(source))}Leave it out for now.",
+        hint=f"{nearest_path(Path(source))}Without {option}, edgeq.toml has a line to complete.",
     )
 
 
@@ -281,7 +287,8 @@ def _quote(text: str) -> str:
         return toml_string(text)
     except ValueError as error:
         raise UsageError(
-            f"The name {text} is not valid UTF-8, as edgeq.toml must be.", hint="Rename it."
+            f"{text} cannot be written into edgeq.toml, because it is not valid UTF-8.",
+            hint="Rename the file or folder.",
         ) from error
 
 

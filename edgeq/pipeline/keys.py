@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from edgeq.gating.policy import read_number
 from edgeq.metrics.catalogue import check_metric
 from edgeq.metrics.decoding import parse_decoding
 from edgeq.packaging.targets import NAMES as TARGETS
+from edgeq.packaging.targets.c.forms import FORMS
 from edgeq.values import (
     CALIBRATORS,
     EFFORTS,
@@ -29,6 +30,14 @@ from edgeq.values.schemes import IO_DTYPES, SCHEMES
 
 # From a value of the file to one of Python; ValueError says what was expected, UsageError all.
 Reader = Callable[[Any], Any]
+
+
+class NotOneOfError(ValueError):
+    """Raised for a value that is not one of those that a key can have."""
+
+    def __init__(self, known: Sequence[str]):
+        super().__init__(f"one of {', '.join(known)}")
+        self.known = known
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ def _one_of(names: Iterable[str]) -> Reader:
 
     def read(value: Any) -> str:
         if value not in known:
-            raise ValueError(f"one of {', '.join(known)}")
+            raise NotOneOfError(known)
         return str(value)
 
     return read
@@ -212,6 +221,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "targets": Key(_some_of(TARGETS), f'["{TARGETS[0]}", "{TARGETS[-1]}"]'),
         "name": Key(_text, '"my_model"'),
         "release": Key(_text, '"1.4.0"'),
+        "form": Key(_one_of(FORMS), '"esp-idf"'),
         "labels": Key(_text, '"labels.txt"'),
         "license": Key(_text, '"Apache-2.0"'),
         "description": Key(_text, '"Tells clothes apart."'),

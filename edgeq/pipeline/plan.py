@@ -19,6 +19,7 @@ from edgeq.fit.boards import choose, own_boards
 from edgeq.gating.parsing import read_policy
 from edgeq.packaging.assembly.build import PackageOptions
 from edgeq.packaging.targets import NAMES as TARGETS
+from edgeq.packaging.targets import find_target
 from edgeq.pipeline.keys import KEYS
 from edgeq.pipeline.settings import Name, Override, Setting, read_settings
 from edgeq.pipeline.trust import find_code, programs_on
@@ -60,7 +61,7 @@ class PlannedPackage:
 
     Attributes:
         targets: see `packaging.targets`.
-        options: of all of them, without labels.
+        options: of all of them, without labels; `form` is for those that have forms.
         labels: file with the names of the classes, None without.
     """
 
@@ -323,7 +324,14 @@ def _read_package(project: ProjectFile, given: Given) -> PlannedPackage:
         description=_value(given, "package", "description", ""),
         vectors=_value(given, "package", "vectors", PackageOptions.vectors),
         key=_find_file(given, "sign_with"),
+        form=_value(given, "package", "form"),
     )
+    if options.form is not None and not any(find_target(name).forms for name in targets):
+        raise UsageError(
+            f"{given['package', 'form'].where}: form {options.form!r} is for target c, which "
+            "targets does not name.",
+            hint='Add "c" to targets, or remove form.',
+        )
     return PlannedPackage(targets, options, _find_file(given, "labels"))
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeq.errors import UsageError
-from edgeq.pipeline.keys import KEYS, TUNED, Key
+from edgeq.errors import UsageError, did_you_mean
+from edgeq.pipeline.keys import KEYS, TUNED, Key, NotOneOfError
 from edgeq.project import ProjectFile, unknown_key
 
 Name = tuple[str, str]  # section and key
@@ -96,9 +96,11 @@ def _read(key: Key, name: str, value: Any, where: str) -> Any:
     try:
         return key.read(value)
     except ValueError as error:
+        known = error.known if isinstance(error, NotOneOfError) else ()
+        guess = did_you_mean(str(value), known)
         raise UsageError(
             f"{where}: {name} must be {error}, not {value!r}.",
-            hint=f"For example: {name} = {key.example}",
+            hint=f"{guess}For example: {name} = {key.example}",
         ) from error
     except UsageError as error:
         raise UsageError(f"{where}: {error.message}", hint=error.hint) from error

@@ -20,10 +20,11 @@ from edgeq.packaging.assembly.build import make_package
 from edgeq.packaging.container.writing import write_package
 from edgeq.packaging.contract.labels import read_labels
 from edgeq.packaging.targets import NAMES as TARGETS
+from edgeq.packaging.targets import find_target
 from edgeq.pipeline.plan import Plan, PlannedDevice, PlannedPackage
 from edgeq.pipeline.steps import Source, Step, Tools
 from edgeq.progress import OnProgress
-from edgeq.records.reading import read_record
+from edgeq.records.reading import read_record, record_file
 from edgeq.render.report import write_report
 from edgeq.reporting import make_report
 from edgeq.values import ConvertOptions
@@ -91,7 +92,7 @@ def _plan_baseline(plan: Plan) -> tuple[Step, ...] | str:
 
 def model_record(plan: Plan) -> Path:
     """The record of `convert` or `tune`."""
-    return plan.output.with_name(f"{plan.output.name}.json")
+    return storage.record_beside(plan.output)
 
 
 def _plan_convert(plan: Plan) -> tuple[Step, ...]:
@@ -283,7 +284,8 @@ def _plan_gate(plan: Plan) -> tuple[Step, ...] | str:
             storage.write_record(temporary, "gate", result)
 
     reads: dict[str, Source] = {path.name: path for path in records}
-    reads |= {f"baseline {path}": path for path in plan.baseline_records}
+    baseline = {*plan.baseline_records, *map(record_file, plan.baseline_records)}
+    reads |= {f"baseline {path}": path for path in sorted(baseline)}
     reads[plan.file.name] = plan.file
     return (Step("gate", reads, {}, (target,), work, voids=verdict_files(plan)[1:]),)
 
@@ -329,6 +331,9 @@ def _plan_package(plan: Plan) -> tuple[Step, ...] | str:
 
 def _plan_target(plan: Plan, package: PlannedPackage, target: str) -> Step:
     records, output = _all_records(plan), package_file(plan, target)
+    chosen = package.options
+    if not find_target(target).forms:
+        chosen = replace(chosen, form=None)
 
     def work(tools: Tools, on_progress: OnProgress) -> None:
         labels = {} if package.labels is None else {"": read_labels(package.labels)}
@@ -337,7 +342,7 @@ def _plan_target(plan: Plan, package: PlannedPackage, target: str) -> Step:
             target,
             data=plan.test or plan.calibration,
             records=records,
-            options=replace(package.options, labels=labels),
+            options=replace(chosen, labels=labels),
         )
         write_package(made.files, output)
 
@@ -346,7 +351,7 @@ def _plan_target(plan: Plan, package: PlannedPackage, target: str) -> Step:
     for name, path in (("the labels", package.labels), ("the key", package.options.key)):
         if path is not None:
             reads[name] = path
-    options = {**_plain(package.options), "labels": None, "key": None, "target": target}
+    options = {**_plain(chosen), "labels": None, "key": None, "target": target}
     name = f"package {target}"
     return Step(name, reads, options, (output,), work, is_alone=True)
 

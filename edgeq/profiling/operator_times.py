@@ -19,7 +19,7 @@ from edgeq.device_runners.on_board.agent.job import PROTOCOL
 from edgeq.device_runners.on_board.agent.profiler import OLDEST
 from edgeq.errors import DeviceError, UsageError
 from edgeq.files import scratch, storage
-from edgeq.files.reading import needs_unchanged
+from edgeq.files.reading import model_paths, needs_unchanged
 from edgeq.issues import judge, make_issue
 from edgeq.profiling.event_mapping import map_events
 from edgeq.profiling.reasons import find_reasons
@@ -77,7 +77,7 @@ def profile(
         DataError: two different networks.
         DeviceError: no LiteRT of release 2.3 or newer there, or a model cannot be run.
     """
-    paths = [Path(models)] if isinstance(models, (str, Path)) else [Path(item) for item in models]
+    paths = model_paths(models)
     if not 1 <= len(paths) <= 2:
         raise UsageError(f"profile takes one model or two, not {len(paths)}.")
     if runs < 1 or threads < 1:

@@ -21,8 +21,9 @@ import msgspec
 
 from edgeq.comparison.parity import Parity
 from edgeq.devices.fleet import Fleet
-from edgeq.errors import RecordError
+from edgeq.errors import RecordError, nearest_path
 from edgeq.files import storage
+from edgeq.files.kinds import FileKind, find_kind, find_kind_of
 from edgeq.files.reading import read_file
 from edgeq.issues import is_known, judge
 from edgeq.values import (
@@ -39,12 +40,14 @@ from edgeq.values import (
     Inspection,
     Profile,
     Provenance,
+    TfliteModel,
     Tuning,
 )
 from edgeq.values.showing import Shown, bounded
 
 SCHEMA_PREFIX = "edgeq.record/"
 MOST_BYTES = 1 << 30
+_MODEL = ".tflite"
 NEWEST = int(storage.RECORD_SCHEMA.removeprefix(SCHEMA_PREFIX))
 
 
@@ -102,23 +105,74 @@ class Record(Shown):
 def read_record(path: str | Path) -> Record:
     """Read a record file.
 
+    Args:
+        path: of the record, or of a `.tflite`: that is the record beside it.
+
     Raises:
         RecordError: unreadable, truncated, not a record, of a newer schema than this
-            version knows, or with a field that is missing or of another type.
+            version knows, or with a field that is missing or of another type; or it is not about
+            the `.tflite` as it is now.
     """
-    return parse_record(read_content(Path(path)), str(path))
+    return open_record(Path(path))[0]
 
 
-def read_content(path: Path) -> bytes:
-    """The bytes of a record's file.
+def open_record(path: Path, most: int = MOST_BYTES) -> tuple[Record, bytes]:
+    """Read a record and its bytes; see `read_record`.
 
-    Raises:
-        RecordError: they cannot be read.
+    Args:
+        most: the most bytes that it may have.
     """
+    source = record_file(path)
+    if source != path:
+        _require_both(path, source)
     try:
-        return read_file(path, MOST_BYTES)
+        content = read_file(source, most)
     except OSError as error:
-        raise RecordError(f"{path} cannot be read: {error.strerror or error}.") from error
+        if path.is_dir() and (kind := find_kind(path)) is not None:
+            raise _refuse(str(path), kind) from error
+        raise RecordError(
+            f"{source} cannot be read: {error.strerror or error}.",
+            hint=nearest_path(source).strip() or None,
+        ) from error
+    record = parse_record(content, str(source))
+    if source != path:
+        _require_same(path, record)
+    return record, content
+
+
+def record_file(path: Path) -> Path:
+    """Return the record that a path names: the one beside a `.tflite`, or the path itself."""
+    return storage.record_beside(path) if path.suffix.lower() == _MODEL else path
+
+
+def _require_both(model: Path, record: Path) -> None:
+    if not model.is_file():
+        raise RecordError(
+            f"{model} does not exist.", hint=f"To read only its record, name {record}."
+        )
+    if not record.exists():
+        made = shlex.join(["edgeq", "inspect", str(model), "-o", str(record)])
+        raise RecordError(
+            f"{model} has no record: there is no {record}.",
+            hint=f"convert and tune write it. For a file of another tool: {made}",
+        )
+
+
+def _require_same(model: Path, record: Record) -> None:
+    value, found = record.value, storage.hash_file(model)
+    own = getattr(value, "model", None) or getattr(value, "candidate", None)
+    own = own.file if isinstance(own, TfliteModel) else own
+    if own is None:
+        raise RecordError(
+            f"{record.path} is a record of {record.kind}, which is not about one model.",
+            hint=f"Name it: it is not the record of how {model} was made.",
+        )
+    if own.sha256 != found:
+        raise RecordError(
+            f"{model} is not the file that {record.path} is about: its SHA-256 begins with "
+            f"{found[:12]}, not {own.sha256[:12]}.",
+            hint="Convert again, so that the file and its record belong together.",
+        )
 
 
 def parse_record(content: bytes, shown_as: str) -> Record:
@@ -157,39 +211,35 @@ def parse_record(content: bytes, shown_as: str) -> Record:
     )
 
 
-# What a reader may take for a record: the ending, what such a file is, and what reads it.
-_OTHER_FILES = {
-    ".toml": ("the file of a project", "Run what it describes: edgeq run --file {}"),
-    ".tflite": ("a model", "Its record is the .json file beside it; edgeq inspect {} lists it."),
-    **dict.fromkeys(
-        (".keras", ".h5", ".onnx", ".pt2"), ("a model", "edgeq convert {} writes a record.")
-    ),
-    ".html": ("a report", "Name the records that it was made from."),
-    ".zip": ("an archive", "If it is a package: edgeq verify {}"),
-    ".sqlite": ("a history", "List its records: edgeq history list --database {}"),
-}
+# Kinds of files that may be a damaged record.
+_OF_RECORDS = ("record", "json", "text")
+_WRITERS = "convert writes a record beside the model, other commands write one with -o."
+_REPORT = "If it is a report, name the records that it was made from."
+
+
+def _refuse(shown_as: str, kind: FileKind) -> RecordError:
+    hint = _REPORT if kind.key == "page" else kind.hint(shown_as)
+    return RecordError(
+        f"{shown_as} is not an edgeq record: it is {kind.what}.", hint=hint or _WRITERS
+    )
 
 
 def _parse_json(content: bytes, shown_as: str) -> dict[str, Any]:
-    other = _OTHER_FILES.get(Path(shown_as).suffix.lower())
-    if other is not None and not content.lstrip().startswith(b"{"):
-        what, hint = other
-        raise RecordError(
-            f"{shown_as} is not an edgeq record: it is {what}.",
-            hint=hint.format(shlex.quote(shown_as)),
-        )
     try:
         plain = json.loads(content)
-    except UnicodeDecodeError as error:
-        raise RecordError(f"{shown_as} is not an edgeq record: it is not text.") from error
     except (ValueError, RecursionError) as error:
+        kind = find_kind_of(content, shown_as)
+        if kind is not None and kind.key not in _OF_RECORDS:
+            raise _refuse(shown_as, kind) from error
+        if isinstance(error, UnicodeDecodeError):
+            raise RecordError(f"{shown_as} is not an edgeq record: it is not text.") from error
         raise RecordError(
             f"{shown_as} is not an edgeq record: it is not JSON, or is truncated ({error})."
         ) from error
     if not isinstance(plain, dict) or not str(plain.get("schema", "")).startswith(SCHEMA_PREFIX):
         raise RecordError(
             f"{shown_as} is not an edgeq record: it has no schema {SCHEMA_PREFIX}N.",
-            hint="convert writes a record beside the model, other commands write one with -o.",
+            hint=_WRITERS,
         )
     return plain
 
@@ -257,7 +307,7 @@ def find_files(value: Any) -> Iterator[FileRef | DataRef]:
 
 
 def read_all(paths: Sequence[Path]) -> tuple[Record, ...]:
-    """Several record files, each once.
+    """Several record files, each once; a `.tflite` means the record beside it.
 
     Raises:
         RecordError: see `read_record`.

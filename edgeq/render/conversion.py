@@ -21,17 +21,18 @@ from edgeq.render.parts import (
 )
 from edgeq.values import Certificate, Conversion, Issue, TfliteModel
 from edgeq.values.schemes import SCHEMES
-from edgeq.wording import plural, show_bytes, show_db, show_sizes
+from edgeq.wording import describe_precision, plural, show_bytes, show_db, show_sizes
 
 
 @harmless
 def show_conversion(result: Conversion) -> str:
     """Summary of `edgeq convert`."""
     source, path = result.source, result.model.file.path
+    scheme = SCHEMES[result.model.scheme]
     parts: list[RenderableType] = [
         heading(f"{source.source.path} ({source.framework}) -> {path}"),
         "",
-        heading(f"Read back from the file: {_scheme_line(result)}"),
+        heading(f"Read back from the file: {describe_precision(result.certificate, scheme)}"),
         grid(_certificate_rows(result)),
     ]
     if result.model.candidates:
@@ -58,36 +59,6 @@ def show_conversion(result: Conversion) -> str:
     parts += issue_parts([*notes, *result.issues])
     parts += way_out_parts(result.ways_out)
     return render(*parts, "", f"Wrote {path} and {path}.json")
-
-
-_PRECISIONS = {
-    "int8": "in INT8",
-    "int16x8": "with INT16 activations",
-    "float32": "kept in float",
-}
-
-
-def _scheme_line(result: Conversion) -> str:
-    """The scheme in words; the numbers of operators where the file has other precisions too."""
-    proof, scheme = result.certificate, SCHEMES[result.model.scheme]
-    wide = {*proof.wide_inputs, *proof.wide_outputs}
-    is_wide = {op.index for op in proof.operators if op.output in wide}
-    operators = [op for op in proof.operators if op.index not in is_wide]
-    counts = Counter(operator.precision for operator in operators)
-    narrow = sum(op.precision == "int8" and op.weight_dtype == "int4" for op in operators)
-    found = [precision for precision in _PRECISIONS if counts[precision]]
-    if scheme.activations == "float32" or not found or (found == [scheme.precision] and not narrow):
-        return _with_wide(scheme.summary, len(is_wide))
-    parts = [
-        f"{plural(counts[precision], 'operator')} {_PRECISIONS[precision]}" for precision in found
-    ]
-    parts[:1] = [f"{parts[0]}, {narrow} of them with INT4 weights" if narrow else parts[0]]
-    return _with_wide(f"mixed: {', '.join(parts)}" if len(parts) > 1 else parts[0], len(is_wide))
-
-
-def _with_wide(text: str, count: int) -> str:
-    """A line with the number of float operators at the ends, which are not part of the scheme."""
-    return f"{text}; {plural(count, 'operator')} at its ends in float" if count else text
 
 
 def _certificate_rows(result: Conversion) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from edgeq.history.values import METRICS, Figure, FigureChange, RecordDifference
 from edgeq.render.history import show_moment, show_value
 from edgeq.render.parts import harmless, heading, render
 from edgeq.render.tables import FittingTable
-from edgeq.wording import direction, file_name, show_change
+from edgeq.wording import file_name, show_change, side_of_one
 
 _STYLES = {"degraded": "yellow", "invalid": "red"}
 
@@ -76,7 +76,7 @@ def _verdict(change: FigureChange) -> Text:
     if change.is_clear is None and METRICS[change.metric].unit in ("ms", "x"):
         return Text("no interval", "dim")  # two runs of one file differ as well
     ratio = 1.0 if change.change_percent is None else 1 + change.change_percent / 100
-    if METRICS[change.metric].unit in ("bytes", "dB") and direction(ratio) == 0:
+    if METRICS[change.metric].unit in ("bytes", "dB") and side_of_one(ratio) == 0:
         return Text("no difference", "dim")
     return Text("better", "green") if change.is_better else Text("worse", "red")
 

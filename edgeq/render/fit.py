@@ -20,7 +20,8 @@ from edgeq.values import (
     MemoryStep,
     MicroOperator,
 )
-from edgeq.wording import common_prefix, first_name, left_out, plural
+from edgeq.values.fitting import ETHOS_AREAS
+from edgeq.wording import common_prefix, first_name, left_out, list_some, plural
 
 _STYLES = {"fits": "green", "tight": "yellow", "no": "red"}
 _MOST_STEPS = 20
@@ -39,9 +40,10 @@ def show_fit(result: Fit) -> str:
         parts += [_board_table(result.boards), ""]
     if result.boards:
         parts += [grid(_need_rows(result)), ""]
-    parts += [_operator_table(result.operators), ""]
-    if result.memory:
-        parts += _memory_parts(result.memory)
+    if result.operators:
+        parts += [_operator_table(result.operators), ""]
+    if result.peak is not None:
+        parts += _memory_parts(result, result.peak)
     if result.ethos_u is not None:
         parts += ["", *_ethos_parts(result.ethos_u)]
     if result.edge_tpu is not None:
@@ -127,7 +129,7 @@ def _need_rows(result: Fit) -> Iterator[tuple[str, str]]:
 
 
 def _operator_table(operators: Sequence[MicroOperator]) -> Padding:
-    table = FittingTable("<operator", ">version", "precision", ">number", "in tflite-micro")
+    table = FittingTable("<operator", ">version", "precision", ">number", "kernel in tflite-micro")
     for item in operators:
         word = Text("yes") if item.lacks is None else Text(f"no {item.lacks}", "red")
         if item.remedy:
@@ -139,12 +141,10 @@ def _operator_table(operators: Sequence[MicroOperator]) -> Padding:
     return indented(table)
 
 
-def _memory_parts(steps: Sequence[MemoryStep]) -> list[RenderableType]:
+def _memory_parts(result: Fit, peak: MemoryStep) -> list[RenderableType]:
     """A bar for each operator, the largest marked."""
-    peak = max(steps, key=lambda step: step.alive_bytes)
-    largest = sorted(steps, key=lambda step: -step.alive_bytes)[:_MOST_STEPS]
-    shown = [step for step in steps if step in largest]
-    prefix = common_prefix([step.output for step in steps])
+    shown = result.largest(_MOST_STEPS)
+    prefix = common_prefix([step.output for step in result.memory])
     table = FittingTable(">#", "<operator", ">bytes", "tensors in memory while it runs", "<result")
     for step in shown:
         width = round(_BAR * step.alive_bytes / peak.alive_bytes) if peak.alive_bytes else 0
@@ -158,8 +158,8 @@ def _memory_parts(steps: Sequence[MemoryStep]) -> list[RenderableType]:
     title = f"Memory peaks at operator {peak.index}, {peak.operator}: {peak.alive_bytes:,} bytes"
     parts: list[RenderableType] = [heading(title), indented(table)]
     notes = [left_out(prefix)] if prefix else []
-    if len(shown) < len(steps):
-        notes.append(f"and {plural(len(steps) - len(shown), 'operator')} with less")
+    if left := len(result.memory) - len(shown):
+        notes.append(f"and {plural(left, 'operator')} with less")
     return [*parts, *(Text(f"  {note}", "dim") for note in notes)]
 
 
@@ -173,20 +173,19 @@ def _ethos_parts(result: EthosFit) -> list[RenderableType]:
         ("inference", f"{1e3 * float(figures['inference_time']):.4g} ms at "
          f"{float(figures['core_clock']) / 1e6:g} MHz"),
     ]  # fmt: skip
-    for area in ("sram", "dram", "on_chip_flash", "off_chip_flash"):
+    for area in ETHOS_AREAS:
         used = float(figures[f"{area}_memory_used"])
         if used:
             rows.append((area.replace("_", " "), f"{used:,.2f} KiB"))
     if result.on_cpu:
-        names = "; ".join(result.on_cpu[:_MOST_NAMES])
-        rest = len(result.on_cpu) - _MOST_NAMES
-        rows.append(("on the CPU", names + (f"; and {rest} more" if rest > 0 else "")))
+        rows.append(("on the CPU", list_some(result.on_cpu, _MOST_NAMES)))
     return [heading(f"{result.accelerator}, as Vela {result.vela} states it"), grid(rows)]
 
 
 def _edge_tpu_parts(result: EdgeTpuFit) -> list[RenderableType]:
     title = (
-        f"Coral Edge TPU: {result.mapped_percent:.0f} % of {len(result.operators)} operators; a "
+        f"Coral Edge TPU: {result.mapped_percent:.0f} % of "
+        f"{plural(len(result.operators), 'operator')}; a "
         "prediction by the documented list, the compiler was not run"
     )
     others = [item for item in result.operators if item.place != "edge tpu"]

@@ -10,40 +10,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from edgeq.comparison.parity import Parity
-from edgeq.devices.fleet import Fleet
 from edgeq.escaping import printable
 from edgeq.history.values import Trend
-from edgeq.progress import OnProgress
-from edgeq.records.reading import Evaluations, Record
-from edgeq.render.bench import show_bench
-from edgeq.render.comparison import show_comparison, show_evaluations
-from edgeq.render.conversion import show_conversion
-from edgeq.render.debugging import show_debug
-from edgeq.render.doctor import show_checkup
-from edgeq.render.fit import show_fit
-from edgeq.render.fleet import show_fleet
-from edgeq.render.gate import show_gate
+from edgeq.progress import LINES_S, OnProgress, now_and_then
+from edgeq.records.reading import Record
+from edgeq.render.comparison import show_evaluations
 from edgeq.render.history import show_trend
-from edgeq.render.inspection import show_inspection
 from edgeq.render.page.page import report_html
-from edgeq.render.parity import show_parity
-from edgeq.render.profile import show_profile
-from edgeq.render.records import show_record
-from edgeq.render.tuning import show_tuning
+from edgeq.render.records import TEXTS, show_record
 from edgeq.reporting.values import Report
 from edgeq.values import (
     BenchResult,
-    Checkup,
     Comparison,
     Conversion,
     DebugReport,
     Evaluation,
-    Fit,
-    GateResult,
-    Inspection,
     Profile,
-    Tuning,
 )
 from edgeq.wording import common_prefix, file_name, first_name, show_bytes, show_ms
 
@@ -51,22 +33,10 @@ from edgeq.wording import common_prefix, file_name, first_name, show_bytes, show
 Bar = tuple[str, float, str]
 
 _TEXTS: dict[type, Callable[[Any], str]] = {
-    BenchResult: show_bench,
-    Checkup: show_checkup,
-    Comparison: show_comparison,
-    Conversion: show_conversion,
-    DebugReport: show_debug,
+    **TEXTS,
     Evaluation: lambda value: show_evaluations([value]),
-    Fit: show_fit,
-    Evaluations: lambda value: show_evaluations(value.evaluations),
-    Fleet: show_fleet,
-    GateResult: show_gate,
-    Inspection: show_inspection,
-    Parity: show_parity,
-    Profile: show_profile,
     Record: show_record,
     Trend: show_trend,
-    Tuning: show_tuning,
 }
 # The colours of the terminal's words are mixed with the notebook's own ink, so that
 # they can be read on its ground, whether that is light or dark.
@@ -83,7 +53,6 @@ _COLOURS = ("#c2540a", "#0072b2")  # of FP32 and the candidate, as in a report
 # Jupyter shows HTML in another font and breaks lines: columns would not be below each other.
 _PRE = "white-space:pre;overflow-x:auto;font-family:monospace;line-height:1.3"
 _UPDATES_S = 0.2
-_LINES_S = 10.0
 _MOST_BARS = 10
 
 
@@ -120,9 +89,10 @@ def _chart(title: str, rows: Sequence[Bar]) -> str:
         colour = _COLOURS[number % 2 if len(rows) == 2 else 1]
         bar = f"height:.8em;background:{colour};width:{100 * max(value, 0) / most:.1f}%"
         cells.append(
-            f'<tr><td style="text-align:left">{html.escape(printable(label))}</td>'
-            f'<td style="width:16em"><div style="{bar}"></div></td>'
-            f'<td style="text-align:right">{html.escape(figure)}</td></tr>'
+            f'<tr><td style="text-align:left;overflow-wrap:anywhere;min-width:8em">'
+            f"{html.escape(printable(label))}</td>"
+            f'<td style="width:16em;min-width:4em"><div style="{bar}"></div></td>'
+            f'<td style="text-align:right;white-space:nowrap">{html.escape(figure)}</td></tr>'
         )
     caption = f'<caption style="text-align:left">{html.escape(printable(title))}</caption>'
     return f"<table>{caption}{''.join(cells)}</table>" if rows else ""
@@ -184,21 +154,14 @@ def show_progress() -> Iterator[OnProgress]:
     """
     shell = sys.modules.get("IPython")
     in_notebook = shell is not None and hasattr(shell.get_ipython(), "kernel")
-    put = _notebook_line() if in_notebook else lambda text: print(text, file=sys.stderr)
-    pause = _UPDATES_S if in_notebook else _LINES_S
-    last = time.monotonic() - (pause if in_notebook else 0.0)
-
-    def tell(step: str, done: int, total: int | None) -> None:
-        nonlocal last
-        if time.monotonic() - last >= pause:
-            last = time.monotonic()
-            put(f"{printable(step)}: {done}{'' if total is None else f' of {total}'}")
-
+    if not in_notebook:
+        yield now_and_then(lambda text: print(printable(text), file=sys.stderr), LINES_S)
+        return
+    put = _notebook_line()
     try:
-        yield tell
+        yield now_and_then(put, _UPDATES_S, begins_at_once=True)
     finally:
-        if in_notebook:
-            put("")
+        put("")
 
 
 def _notebook_line() -> Callable[[str], None]:
@@ -206,4 +169,4 @@ def _notebook_line() -> Callable[[str], None]:
 
     place = f"edgeq-{time.monotonic_ns()}"
     display({"text/plain": ""}, raw=True, display_id=place)
-    return lambda text: update_display({"text/plain": text}, raw=True, display_id=place)
+    return lambda text: update_display({"text/plain": printable(text)}, raw=True, display_id=place)

@@ -7,7 +7,9 @@ from typing import Any
 
 from rich.text import Text
 
-from edgeq.records.reading import Record
+from edgeq.comparison.parity import Parity
+from edgeq.devices.fleet import Fleet
+from edgeq.records.reading import Evaluations, Record
 from edgeq.render.bench import show_bench
 from edgeq.render.comparison import show_comparison, show_evaluations
 from edgeq.render.conversion import show_conversion
@@ -21,20 +23,34 @@ from edgeq.render.parity import show_parity
 from edgeq.render.parts import harmless, render
 from edgeq.render.profile import show_profile
 from edgeq.render.tuning import show_tuning
+from edgeq.values import (
+    BenchResult,
+    Checkup,
+    Comparison,
+    Conversion,
+    DebugReport,
+    Fit,
+    GateResult,
+    Inspection,
+    Profile,
+    Tuning,
+)
 
-_SHOWN: dict[str, Callable[[Any], str]] = {
-    "convert": show_conversion,
-    "tune": show_tuning,
-    "bench": show_bench,
-    "eval": lambda value: show_evaluations(value.evaluations),
-    "compare": show_comparison,
-    "debug": show_debug,
-    "profile": show_profile,
-    "parity": show_parity,
-    "doctor": show_checkup,
-    "gate": show_gate,
-    "inspect": show_inspection,
-    "fit": show_fit,
+# The text of what a record may contain.
+TEXTS: dict[type, Callable[[Any], str]] = {
+    BenchResult: show_bench,
+    Checkup: show_checkup,
+    Comparison: show_comparison,
+    Conversion: show_conversion,
+    DebugReport: show_debug,
+    Evaluations: lambda value: show_evaluations(value.evaluations),
+    Fit: show_fit,
+    Fleet: show_fleet,
+    GateResult: show_gate,
+    Inspection: show_inspection,
+    Parity: show_parity,
+    Profile: show_profile,
+    Tuning: show_tuning,
 }
 _STYLES = {"valid": "green", "degraded": "yellow", "invalid": "red"}
 
@@ -49,5 +65,4 @@ def show_record(record: Record) -> str:
         head.append(
             f", {made.created} by edgeq {made.edgeq} on {made.system} {made.machine}", "dim"
         )
-    show = _SHOWN.get(record.kind, show_fleet)
-    return f"{render(head)}\n\n{show(record.value)}"
+    return f"{render(head)}\n\n{TEXTS[type(record.value)](record.value)}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgeq.errors import UsageError
-from edgeq.escaping import json_text, markdown
+from edgeq.escaping import json_text, markdown, markdown_code
 from edgeq.files import storage
 from edgeq.render.page import report_html
 from edgeq.reporting.values import Report, Table
@@ -93,7 +93,7 @@ def _lines(report: Report) -> Iterator[str]:
         for number, item in enumerate(report.culprits, 1):
             name = f"{markdown(item.name)} ({markdown(item.operator)})"
             cause = markdown(f"{item.cause}; {item.figures}")
-            yield f"{number}. {name}: {cause}. Try: {markdown(item.remedy)}"
+            yield f"{number}. {name}: {cause}. Try: {markdown_code(item.remedy)}"
     if report.doubts:
         yield from ("", "**Doubts**", "")
         for doubt in report.doubts[:_MOST_ROWS]:

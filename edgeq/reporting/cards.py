@@ -10,7 +10,7 @@ from edgeq.reporting.comparison import model_sizes
 from edgeq.reporting.gathered import CANDIDATE, Gathered, Judged
 from edgeq.reporting.values import Card
 from edgeq.timing import show_ends
-from edgeq.wording import direction, plural, show_bytes, show_db, show_ms, show_sizes
+from edgeq.wording import plural, show_bytes, show_db, show_ms, show_sizes, side_of_one
 
 
 def make_cards(gathered: Gathered) -> tuple[Card, ...]:
@@ -24,7 +24,7 @@ def make_cards(gathered: Gathered) -> tuple[Card, ...]:
         cards.append(Card("Size", show_bytes(after), ""))
     elif after is not None and before is not None:
         detail = f"{show_bytes(before)} to {show_bytes(after)}"
-        tone = cells.TONES[direction(before / after)]
+        tone = cells.TONES[side_of_one(before / after)]
         cards.append(Card("Size", show_sizes(before / after), detail, tone))
     return (*cards, *_device_cards(gathered))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from edgeq import timing
 from edgeq.accuracy.verdict import SMALL_DROP_POINTS
-from edgeq.reporting.values import Cell, Column
+from edgeq.reporting.values import Cell, Column, Share
 from edgeq.values import Interval, Ratio
-from edgeq.wording import direction, first_name, show_bytes, show_db, show_ms, show_sizes
+from edgeq.wording import first_name, show_bytes, show_db, show_ms, show_sizes, side_of_one
 
 TONES = {1: "good", 0: "", -1: "bad"}  # of a figure that is better, the same, worse
 VALIDITY_TONES = {"valid": "good", "degraded": "doubt", "invalid": "bad"}
@@ -42,6 +42,11 @@ def count(value: float | None) -> Cell:
     return number(value, "{}")
 
 
+def percent(share: float | None, digits: int = 1, figure: Share | None = None) -> Cell:
+    """A share from 0 to 1."""
+    return Cell("-") if share is None else Cell(f"{100 * share:.{digits}f} %", share, "", figure)
+
+
 def db(value: float | None) -> Cell:
     """An SQNR, for a column whose title has the unit."""
     return Cell("-") if value is None else Cell(show_db(value).removesuffix(" dB"), value)
@@ -50,6 +55,11 @@ def db(value: float | None) -> Cell:
 def ms(value: float | None) -> Cell:
     """A latency."""
     return Cell(show_ms(value), value)
+
+
+def bare_ms(value: float | None) -> Cell:
+    """A latency, for a column whose title has the unit."""
+    return Cell(show_ms(value).removesuffix(" ms"), value)
 
 
 def size(value: int | None) -> Cell:
@@ -66,7 +76,7 @@ def times(value: float | None, tone: str = "") -> Cell:
 
 def times_smaller(ratio: float) -> Cell:
     """How many times smaller a file or a memory is."""
-    return Cell(show_sizes(ratio), ratio, TONES[direction(ratio)])
+    return Cell(show_sizes(ratio), ratio, TONES[side_of_one(ratio)])
 
 
 def points(drop: Interval | None, limit: float = SMALL_DROP_POINTS) -> Cell:

@@ -16,7 +16,7 @@ def find_doubts(gathered: Gathered) -> tuple[Doubt, ...]:
     """All issues, the gravest first, with the records that have them."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for part in gathered.parts:
-        for issue in find_issues(part.value):
+        for issue in (*find_issues(part.value), *gathered.inherited(part)):
             key = (issue.severity, issue.code, issue.message)
             found.setdefault(key, []).append(file_name(part.record.path))
     for part in gathered.parts:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeq.accuracy.verdict import SMALL_DROP_POINTS, device_of
+from edgeq.conversion.feeding import inherited_doubts
 from edgeq.records.parts import Part, split
 from edgeq.records.reading import Record
 from edgeq.reporting.subject import Subject, find_subject
 from edgeq.timing import speedup_interval
-from edgeq.values import BenchResult, BenchRun, Certificate, DeviceFacts, Quality, Ratio
+from edgeq.values import BenchResult, BenchRun, Certificate, DeviceFacts, Issue, Quality, Ratio
 from edgeq.wording import file_name
 
 CANDIDATE, BASELINE, OTHER = "candidate", "baseline", "other"
@@ -83,6 +84,19 @@ class Gathered:
         """How the candidate was made: results of `convert` and `tune`."""
         found = [*self.of("convert"), *self.of("tune")]
         return [part.value for part in found if not part.is_float_copy]
+
+    def inherited(self, part: Part) -> list[Issue]:
+        """Doubts about a measurement of the candidate that only the conversion's record has."""
+        values = part.value if part.kind == "eval" else [part.value]
+        if part.kind not in ("compare", "debug", "eval") or part.value is None:
+            return []
+        return [
+            issue
+            for value in values
+            if part.kind != "eval" or self.role(value.model.sha256) == CANDIDATE
+            for issue in inherited_doubts(value.data, value.preprocessing, self.made())
+            if issue not in value.issues
+        ]
 
     def drop_limit(self) -> float:
         """Points that may be lost: by a gate's policy, without one what `compare` calls small."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from edgeq.accuracy.verdict import judge_comparison
-from edgeq.gating.feeding import inherited_doubts
 from edgeq.reporting.gathered import Gathered
 from edgeq.reporting.values import Verdict
+from edgeq.values import JUDGEMENTS
 from edgeq.wording import file_name, plural
 
 _HEADLINES = {
@@ -19,7 +19,6 @@ _HEADLINES = {
 }
 _WORST_FIRST = ("no", "check", "ship")
 _GATE_WORDS = {"pass": "ship", "fail": "no", "cannot-tell": "check"}
-_GATE_ORDER = ("fail", "cannot-tell", "pass")
 
 
 def find_verdict(gathered: Gathered) -> Verdict:
@@ -40,7 +39,7 @@ def find_verdict(gathered: Gathered) -> Verdict:
     word = min((_GATE_WORDS[part.value.verdict] for part in gates), key=_WORST_FIRST.index)
     reasons, counts = [], []
     for part in gates:
-        rules = sorted(part.value.rules, key=lambda rule: _GATE_ORDER.index(rule.verdict))
+        rules = sorted(part.value.rules, key=lambda rule: JUDGEMENTS.index(rule.verdict))
         kept = sum(rule.verdict == "pass" for rule in rules)
         counts.append(f"{kept} of {plural(len(rules), 'rule')} kept")
         for rule in rules:
@@ -92,9 +91,7 @@ def _compared(gathered: Gathered) -> Verdict:
         doubts = [
             ("check", f"{issue.message.rstrip('.')} [{issue.code}]")
             for part in comparisons
-            for issue in inherited_doubts(
-                part.value.data, part.value.preprocessing, gathered.made()
-            )
+            for issue in gathered.inherited(part)
         ]
         return _lowered(verdict, [*dict.fromkeys(doubts)])
     for item in gathered.judged():

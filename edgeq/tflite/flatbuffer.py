@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.errors import SourceError, nearest_path
+from edgeq.errors import SourceError, missing_model
+from edgeq.files import kinds
 from edgeq.files.reading import read_file
 from edgeq.tflite import operators, quantmath
 from edgeq.tflite.flaws import find_flaw
 from edgeq.tflite.options import complete_options
 from edgeq.values import TensorSpec
 
-IDENTIFIER = b"TFL3"
+IDENTIFIER = kinds.TFLITE
 release = operators.release
 
 # A flatbuffer is addressed with signed 32-bit offsets.
@@ -73,13 +74,8 @@ def parse(content: bytes, shown_as: str) -> Any:
     if not content:
         raise SourceError(f"{shown_as} is empty.", hint="Export or copy the model again.")
     if content[4:8] != IDENTIFIER:
-        raise SourceError(
-            f"{shown_as} is not a TensorFlow Lite model: bytes 4 to 8 are {content[4:8]!r} "
-            f"instead of {IDENTIFIER!r}.",
-            hint=f"Convert it first: edgeq convert {shown_as} --data samples.npz -o model.tflite"
-            if shown_as.endswith((".keras", ".h5", ".onnx", ".pt2"))
-            else None,
-        )
+        found = f"bytes 4 to 8 are {content[4:8]!r} instead of {IDENTIFIER!r}"
+        raise kinds.refuse_model(shown_as, kinds.find_kind_of(content, shown_as), found)
     try:
         model = schema().ModelT.InitFromPackedBuf(content, 0)
         for buffer in model.buffers or ():  # large models have them behind the flatbuffer
@@ -170,11 +166,12 @@ def read_content(path: Path) -> bytes:
                 f"{path} has {size} bytes; the limit of a TensorFlow Lite file is 2 GiB."
             )
         return read_file(path, MAX_BYTES)
+    except FileNotFoundError as error:
+        raise missing_model(path) from error
     except OSError as error:
-        raise SourceError(
-            f"Cannot read {path}: {error.strerror or error}.",
-            hint=nearest_path(path).strip() or None,
-        ) from error
+        if path.is_dir():
+            raise kinds.refuse_model(str(path), kinds.find_kind(path), "a folder") from error
+        raise SourceError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
 def serialize(model: Any) -> bytes:

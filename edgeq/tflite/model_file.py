@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from edgeq.files.reading import model_path
 from edgeq.tflite import flatbuffer
 from edgeq.values import TensorSpec
 
@@ -93,8 +94,9 @@ def read_model(model: str | Path | ModelFile) -> ModelFile:
 
     Raises:
         SourceError: it is missing, unreadable or damaged.
+        UsageError: it is an object of a framework.
     """
     if isinstance(model, ModelFile):
         return model
-    path = Path(model)
+    path = model_path(model)
     return parse_model(flatbuffer.read_content(path), path)

@@ -38,7 +38,10 @@ def quantize(real: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]
         return real.astype(dtype)
     values = np.asarray(real, np.float32)
     if np.isnan(values).any():
-        raise DataError(f"Input {spec.name!r} contains NaN, which {spec.dtype} cannot represent.")
+        raise DataError(
+            f"Input {spec.name!r} contains NaN, which {spec.dtype} cannot represent.",
+            hint="Remove or repair the samples with NaN; numpy.isnan finds them.",
+        )
     scaled: NDArray[Any] = np.asarray(values / np.float32(spec.scales[0]))
     scaled = round_half_away(scaled)
     scaled += np.float32(spec.zero_points[0])

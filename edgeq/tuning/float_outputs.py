@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.accuracy.class_names import require_clear_names
 from edgeq.accuracy.inference import read_interface
-from edgeq.accuracy.paired_runs import require_clear_names, run_pairs
+from edgeq.accuracy.paired_runs import run_pairs
 from edgeq.conversion.prepare import Prepared
-from edgeq.converters.samples.open_samples import Samples, hold_out, spread
+from edgeq.converters.samples.open_samples import Samples, choose, hold_out, spread
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.errors import DataError, UsageError
 from edgeq.metrics.catalogue import default_metrics
@@ -84,7 +85,7 @@ def record(ready: Prepared, store: Store, *, needs_labels: bool) -> Recording:
             hint="Put labels into the data (y in an .npz, a folder per class), or use --labels, or "
             "give --min-sqnr.",
         )
-    require_clear_names(used.class_names, ready.model.outputs)
+    require_clear_names(used, ready.model.outputs)
     assert ready.plan.samples is not None
     fits = [
         sample.inputs
@@ -139,7 +140,7 @@ def _to_judge_on(ready: Prepared) -> tuple[Samples, tuple[int, ...]]:
     size = max(size, *(4 * label for label in labels))  # they wait in memory, and are joined there
     most = min(_MOST_SAMPLES, max(1, _MOST_BYTES // size))
     if plan.test is not None:
-        return plan.test, tuple(range(plan.test.count_up_to(most)))
+        return plan.test, choose(plan.test, most, ready.job.options.seed)
     assert plan.samples is not None
     indices = hold_out(plan.samples, plan.chosen, most)
     if not indices:

@@ -13,9 +13,11 @@ from edgeq.conversion.range_candidates import (
     CalibratedModel,
     RangeCandidate,
     choose_corrections,
+    choose_judges,
     choose_statistics,
     make_candidates,
 )
+from edgeq.conversion.scoring import Scorer
 from edgeq.converters.calibration.histograms import compact
 from edgeq.converters.corrections.correct import OF_LAYERS
 from edgeq.converters.writer.precisions import choose_precisions, name_of, narrow_layers
@@ -58,9 +60,9 @@ class Workshop:
         self._ready, self.store, self.recording = ready, store, recording
         self._bases: dict[_Key, _Base] = {}
         self.corrections = self._allowed()
-        models = calibrated_models(
-            ready.job, ready.model, ready.plan, ready.run, self.corrections, ready.issues
-        )
+        given = ready.job, ready.model, ready.plan
+        scorer = Scorer(*given, ready.run, choose_judges(*given))
+        models = calibrated_models(*given, ready.run, self.corrections, scorer, ready.issues)
         self._models = {item.is_equalized: item for item in models}
         for granularity in ("channel", "tensor"):
             job = _with_granularity(ready.job, granularity)

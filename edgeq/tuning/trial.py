@@ -25,6 +25,7 @@ from edgeq.conversion.file_metadata import Carried, finish_tree
 from edgeq.converters.corrections.worker import correct_tree
 from edgeq.converters.proof.layer_errors import measure_effects
 from edgeq.converters.quantization.selectors import NOT_WIDE, Mix, WideEnds
+from edgeq.converters.samples.open_samples import spread
 from edgeq.files.storage import to_plain
 from edgeq.metrics.decoding import find_decoder
 from edgeq.tflite import flatbuffer, quantmath
@@ -230,7 +231,7 @@ def is_hopeless(drop: Interval | None, count: int, most: float | None) -> bool:
 def rank_operators(task: Task, bench: Workbench) -> list[dict[str, Any]]:
     """Fields of the `LayerEffect` of each operator, worst first; see `make_file`."""
     inputs = {
-        name: values[:_RANKING_SAMPLES]
+        name: values[list(spread(range(len(values)), _RANKING_SAMPLES))]
         for name, values in bench.batches(task.source, task.fits).items()
     }
     effects = measure_effects(bench.store.read(task.source), make_file(task, bench), inputs)

@@ -27,7 +27,7 @@ from edgeq.converters.quantization.selectors import with_inner
 from edgeq.device_runners.devices import runtimes
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.device_runners.devices.device import Device
-from edgeq.errors import QuantizationError, UsageError
+from edgeq.errors import QuantizationError, UsageError, unknown_name
 from edgeq.files import storage
 from edgeq.files.reading import unchanged
 from edgeq.issues import judge
@@ -107,8 +107,7 @@ def _check(options: TuneOptions) -> None:
         )
     require_budgets(budget)
     if options.objective not in OBJECTIVES:
-        known = ", ".join(OBJECTIVES)
-        raise UsageError(f"Unknown objective {options.objective!r}; known: {known}.")
+        raise unknown_name("objective", options.objective, OBJECTIVES)
 
 
 def _identity(ready: Prepared, options: TuneOptions) -> dict[str, Any]:

@@ -9,6 +9,7 @@ the JSON Schema shows them), and by `__post_init__` if one field depends on anot
 """
 
 from edgeq.values.bounds import (
+    JUDGEMENTS,
     Count,
     Judgement,
     Milliseconds,
@@ -39,7 +40,7 @@ from edgeq.values.conversion import (
     TensorRange,
     TfliteModel,
 )
-from edgeq.values.data import DataRef, FrontEnd, Preprocessing, Provenance
+from edgeq.values.data import DataRef, Preprocessing, Provenance
 from edgeq.values.debugging import DebugReport, LayerReport, Remedy
 from edgeq.values.files import FileRef, Issue, JoinBlock, JoinedOutput, TensorSpec
 from edgeq.values.fitting import (
@@ -55,6 +56,7 @@ from edgeq.values.fitting import (
     MicroNeeds,
     MicroOperator,
 )
+from edgeq.values.front_end import FrontEnd
 from edgeq.values.gating import Finding, GateResult, Origin, RuleVerdict
 from edgeq.values.inspecting import Inspection, MetadataReport, SignatureReport, TensorReport
 from edgeq.values.judging import (
@@ -94,6 +96,7 @@ __all__ = [
     "CALIBRATORS",
     "CORRECTIONS",
     "EFFORTS",
+    "JUDGEMENTS",
     "LAYOUTS",
     "LSTM_FORMS",
     "OBJECTIVES",

@@ -13,7 +13,8 @@ Positive = Annotated[int, Meta(gt=0)]
 Milliseconds = Annotated[float, Meta(ge=0, le=1e9)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 # In Python, $ alone also matches before a line break at the end.
-Judgement = Annotated[str, Meta(pattern=r"^(pass|fail|cannot-tell)$(?!\n)")]
+JUDGEMENTS = ("fail", "cannot-tell", "pass")  # the worst first
+Judgement = Annotated[str, Meta(pattern=rf"^({'|'.join(JUDGEMENTS)})$(?!\n)")]
 SchemeName = Annotated[str, Meta(pattern=rf"^({'|'.join(SCHEMES)})$(?!\n)")]
 Severity = Annotated[str, Meta(pattern=r"^(error|warning|note)$(?!\n)")]
 Validity = Annotated[str, Meta(pattern=r"^(valid|degraded|invalid)$(?!\n)")]

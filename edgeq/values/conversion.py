@@ -231,7 +231,8 @@ class TfliteModel:
     Attributes:
         file: the `.tflite`.
         scheme: a value of `--scheme`.
-        io: requested dtype of inputs and outputs.
+        io: dtype of inputs and outputs by the options; the certificate has the dtype of each, which
+            is float32 where an end stays in float.
         granularity: "channel", "tensor" or "block:N".
         ranges: None for schemes without calibration.
         candidates: the ways that were tried, the chosen one first; empty if there was no choice.

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
 from msgspec import Meta
 
-from edgeq.values.bounds import SOME, Count, Percent, Positive
+from edgeq.values.bounds import SOME, Count, Percent, Positive, require
 from edgeq.values.files import FileRef
 from edgeq.values.showing import Shown, bounded
+
+# Areas of memory and numbers in Vela's summary that are shown; memory is in KiB.
+ETHOS_AREAS = ("sram", "dram", "on_chip_flash", "off_chip_flash")
+ETHOS_FIGURES = (
+    "cycles_total",
+    "cycles_npu",
+    "inference_time",
+    "core_clock",
+    *(f"{area}_memory_used" for area in ETHOS_AREAS),
+)
 
 FitVerdict = Annotated[str, Meta(pattern=r"^(fits|tight|no)$(?!\n)")]
 
@@ -154,7 +165,7 @@ class EthosFit:
         npu_operators: number of operators for the accelerator, after Vela's optimizations.
         cpu_operators: number of operators for the processor.
         on_cpu: name of each operator for the processor.
-        figures: every column of Vela's summary, by its name.
+        figures: every column of Vela's summary, by its name; `ETHOS_FIGURES` are numbers.
     """
 
     vela: str
@@ -165,6 +176,20 @@ class EthosFit:
     cpu_operators: Count
     on_cpu: tuple[str, ...]
     figures: dict[str, str]
+
+    def __post_init__(self) -> None:
+        for name in ETHOS_FIGURES:
+            require(
+                _is_number(self.figures.get(name, "")),
+                f"{name} of Vela's summary must be a number",
+            )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 @bounded
@@ -232,3 +257,8 @@ class Fit(Shown):
     def peak(self) -> MemoryStep | None:
         """The operator at which most memory is in use, the first of equal ones."""
         return max(self.memory, key=lambda step: step.alive_bytes, default=None)
+
+    def largest(self, most: int) -> tuple[MemoryStep, ...]:
+        """The operators at which most memory is in use, at most `most`, in the order of running."""
+        chosen = sorted(self.memory, key=lambda step: -step.alive_bytes)[:most]
+        return tuple(step for step in self.memory if step in chosen)

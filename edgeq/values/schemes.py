@@ -50,7 +50,7 @@ SCHEMES = {
     for scheme in (
         Scheme(
             "int8",
-            "full integer, INT8 weights and activations",
+            "INT8 weights and activations",
             weights="int8",
             activations="int8",
             precision="int8",

@@ -442,6 +442,8 @@ def test_a_candidate_that_is_not_faster_says_why(
         quality(Interval(0.1, -0.3, 0.5)), replace(bench, speedups=(Ratio(1.2, 1.1, 1.3),))
     )
     assert reason not in reasons
+    _, others = judge_comparison(quality(Interval(0.1, -0.3, 0.5)), bench, is_int8=False)
+    assert others[-1].startswith("the operators that take the time: edgeq profile m.tflite")
 
 
 def test_one_degraded_run_of_two_is_no_ship() -> None:

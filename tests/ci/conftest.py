@@ -63,16 +63,25 @@ def installed(action: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of the environment that the action's step `install` makes."""
 
     def install(folder: Path) -> None:
-        runner = Runner(folder, action, folder, USES, environment={"PIP_NO_DEPS": "1"})
-        step = {"run": "scripts/action/install", "env": {
+        workspace = folder / "workspace"
+        workspace.mkdir()
+        leave_code(workspace)  # which replaces nothing
+        environment = {"PIP_NO_DEPS": "1"}
+        runner = Runner(workspace, action, folder, USES, environment=environment)
+        step = {"run": str(action / "scripts/action/install"), "env": {
             "PYTHON": sys.executable, "DOWNLOADS": str(folder / "downloads"),
             "EXTRAS": "convert", "REQUIREMENTS": ""}}  # fmt: skip
-        runner.workspace = action
         assert runner.run_step("install", step) == 0, runner.log
         assert runner.steps["install"] == {"python": str(folder / "edgeq/bin/python")}
         lend_packages(folder / "edgeq/bin/python")
 
     return make_once(tmp_path_factory, "installed", install) / "edgeq/bin/python"
+
+
+def leave_code(workspace: Path) -> None:
+    """Modules in a checked-out repository, with names of those that the action's steps import."""
+    for name in ("json", "edgeq", "urllib", "hashlib", "logging", "subprocess", "pip", "venv"):
+        (workspace / f"{name}.py").write_text("raise SystemExit('code of the repository')\n")
 
 
 @pytest.fixture

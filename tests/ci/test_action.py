@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.ci.conftest import CI, USES, lay_out
+from tests.ci.conftest import CI, USES, lay_out, leave_code
 from tests.ci.github import Api, Runner
 from tests.conftest import make_once
 from tests.house import ROOT
@@ -240,14 +240,17 @@ def test_inputs_are_never_code(workspace: Path, make_runner: MakeRunner, api: Ap
 def test_code_of_the_repository_replaces_nothing(
     workspace: Path, make_runner: MakeRunner, api: Api
 ) -> None:
-    """The step with the token runs in the checked-out repository."""
-    for name in ("json.py", "edgeq.py", "urllib.py"):
-        (workspace / name).write_text("raise SystemExit('code of the repository')\n")
+    """Every step runs in the checked-out repository, that with the token, too.
+
+    The fixture `installed` has run the step `install` among such files.
+    """
+    leave_code(workspace)
     policy = workspace / "edgeq.toml"
     policy.write_text("[policy]\nmax_size = '1 MB'\n")
     runner = make_runner(workspace, api)
     outputs = runner.run_action({**TAKEN, "baseline": ""})
     assert outputs["status"] == "0" and len(api.comments) == 1, runner.log
+    assert "code of the repository" not in runner.log
 
 
 def test_the_workflow_has_the_permissions_that_it_needs() -> None:

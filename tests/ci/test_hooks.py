@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from edgeq.ci import pre_commit as pre_commit_hook
 from tests.ci.conftest import CI, lend_packages
 from tests.conftest import make_once
 
@@ -118,7 +119,8 @@ def test_a_model_without_its_own_record_is_stopped(hook: Hook, project: Path) ->
     assert "exit code: 4" in done.stdout, done.stdout + done.stderr
     assert "model.tflite is not the file that model.tflite.json is about" in done.stdout
     (project / RECORDS[0]).unlink()
-    assert "model.tflite.json cannot be read" in hook("model.tflite").stdout
+    told = "model.tflite has no record: there is no model.tflite.json"
+    assert told in hook("model.tflite").stdout
 
 
 @pytest.mark.parametrize(
@@ -134,6 +136,19 @@ def test_the_hook_runs_when_something_that_it_reads_changes(
     hook: Hook, path: str, word: str
 ) -> None:
     assert word in hook(path).stdout
+
+
+@pytest.mark.parametrize("stem", ["m_0.25", "m[1]", "m.bench"])
+def test_records_belong_to_the_model_of_their_name(stem: str, tmp_path: Path) -> None:
+    """Whatever is in the name; and `m_0.25` is another model than `m_0`."""
+    model = tmp_path / f"{stem}.tflite"
+    records = [tmp_path / f"{stem}.{verb}.json" for verb in ("bench-pi4", "compare-local")]
+    for path in (model, *records, tmp_path / "m_0.compare.json", tmp_path / "m1.compare.json"):
+        path.touch()
+    assert [*pre_commit_hook.find_records(model)] == records
+    policy = Path("edgeq.toml")
+    assert pre_commit_hook.find_models(records, policy) == [model]
+    assert pre_commit_hook.find_models([Path(f"{model}.json")], policy) == [model]
 
 
 # ---------------------------------------------------------------- GitLab

@@ -37,6 +37,21 @@ def test_a_converted_file(edgeq_model):
         "test.npz", policy="edgeq.toml", compare={"samples": 50, "preprocess": ["scale=1/255"]})
 
 
+def test_other_samples_are_another_model(edgeq_model):
+    import numpy as np
+
+    with np.load("samples.npz") as file:
+        (images,) = (file[name] for name in file.files if file[name].ndim > 1)
+    first = images[:32]
+    second = first.copy()
+    second[8:24] = second[8:24].max()  # numpy shows the corners only
+    assert repr(first) == repr(second)
+    settings = {"preprocess": ["scale=1/255"], "effort": "fast"}
+    found = [edgeq_model("model.tflite", data=data, **settings) for data in (first, second, first)]
+    assert found[0] is found[2] is not found[1]
+    assert found[0].path.read_bytes() != found[1].path.read_bytes()
+
+
 def test_worse(edgeq_model):
     model = edgeq_model("model.tflite", data="samples.npz", preprocess=["scale=1/255"],
                         effort="fast")
@@ -96,11 +111,13 @@ def run(tmp_path: Path, float_file: Path) -> Run:
 
 def test_a_users_tests_of_a_model(run: Run) -> None:
     done = run("-q", "-rA")
-    for name in ("nothing_of_edgeq_is_loaded", "int8", "a_converted_file"):
+    for name in (
+        "nothing_of_edgeq_is_loaded", "int8", "a_converted_file", "other_samples_are_another_model"
+    ):  # fmt: skip
         assert f"PASSED test_model.py::test_{name}\n" in done.stdout, done.stdout + done.stderr
-    assert "4 failed, 3 passed" in done.stdout
+    assert "4 failed, 4 passed" in done.stdout
     assert "FAIL: A rule is missed: this model does not ship." in done.stdout
     assert "CANNOT TELL  max_drop_points" in done.stdout
     assert "UsageError: assert_no_worse needs either rules or a policy." in done.stdout
-    assert "unknown rule 'max_drop'. Did you mean max_drop_points?" in done.stdout
+    assert "unknown rule 'max_drop'. Did you mean 'max_drop_points'?" in done.stdout
     assert "\x1b" not in done.stdout

@@ -18,7 +18,7 @@ from PIL import Image
 
 from edgeq import models
 from edgeq.cli import options
-from edgeq.errors import DataError, UsageError
+from edgeq.errors import DataError
 from edgeq.values import FloatModel
 from tests.commands import run_edgeq as edgeq
 
@@ -131,10 +131,10 @@ def test_a_file_that_is_all_float_is_told(float_file: str, tmp_path: Path) -> No
 
 
 def test_eval_refuses_sizes_that_no_model_takes(int8_mobilenet: Path) -> None:
-    for option, value in (("--input-shape", "image=1,28,28,1"), ("--fix-input", "rate=7")):
+    for option, value in (("--input-shape", "image=1,28,28,1"), ("--fix-input", "rate=7.5")):
         done = edgeq("eval", int8_mobilenet, "--data", TEST, option, value)
         assert done.returncode == 2
-        assert f"{option} has no effect: all models are .tflite files" in done.stderr
+        assert f"No model takes {option} {value}: all are .tflite files" in done.stderr
 
 
 def test_test_data_that_calibrated_is_not_held_out(float_file: str, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_compare_tells_what_is_fed_otherwise_or_of_other_layers(
     beyond, _ = raw.issues
     assert beyond.code == "data.range_mismatch"
     assert beyond.message == (
-        "Most values for input 'image' are 0 to 220, but the candidate's range is 0 to 1."
+        "Most values for input 'image' are 0 to 231, but the candidate's range is 0 to 1."
     )
     fed, layers = other.issues
     assert fed.code == "compare.fed_otherwise"
@@ -267,27 +267,40 @@ def test_a_folder_needs_its_size_beside_the_preprocessing_of_the_file(
     ]
 
 
-def test_functions_that_take_paths_refuse_a_model_object(int8_mobilenet: Path) -> None:
-    import edgeq as package
-
-    save = (
-        'A path is needed, not an object of type object. Save it first: model.save("model.keras").'
-    )
-    for call in (
-        lambda: package.compare(object(), int8_mobilenet, TEST),
-        lambda: package.debug(object(), int8_mobilenet, TEST),
-        lambda: package.evaluate([int8_mobilenet, object()], TEST),
-    ):
-        with pytest.raises(UsageError) as caught:
-            call()
-        assert str(caught.value) == save
-    with pytest.raises(UsageError, match="Convert it first"):
-        package.bench(object())
-
-
 def test_a_scheme_may_be_typed_in_capitals(float_file: Path, tmp_path: Path) -> None:
     done = edgeq("convert", float_file, "--scheme", "FP16", "-o", tmp_path / "half.tflite")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_sample_with_nan_is_not_a_wrong_answer(float_file: Path, int8_mobilenet: Path) -> None:
+    import edgeq as package
+
+    samples = np.zeros((6, 28, 28, 1), np.float32)
+    samples[4, 3, 3] = np.nan
+    data = {"x": samples, "y": np.zeros(6, np.int64)}
+    for call in (
+        lambda: package.evaluate(float_file, data),
+        lambda: package.compare(float_file, int8_mobilenet, data, latency=False),
+    ):
+        with pytest.raises(DataError, match=r"^Sample 4 of <arrays> has NaN for input 'image'\. "):
+            call()
+
+
+def test_samples_on_another_scale_than_the_candidate_takes_are_told(
+    float_file: Path, int8_mobilenet: Path
+) -> None:
+    import edgeq as package
+
+    with np.load(TEST) as data:
+        small = data["x"][:20].astype(np.float32) / 255
+    found = package.compare(float_file, int8_mobilenet, small, latency=False)
+    assert [(issue.code, issue.message) for issue in found.issues] == [
+        ("data.normalized_twice", "Values for input 'image' are only 0 to 0.00392, but the "
+         "candidate's range is 0 to 1: the samples seem to be normalized before 'scale=1/255' "
+         "does it; give raw samples."),
+    ]  # fmt: skip
+    blank = np.zeros((20, 28, 28, 1), np.uint8)
+    assert package.compare(float_file, int8_mobilenet, blank, latency=False).issues == ()
 
 
 def test_a_file_that_was_calibrated_without_preprocessing_is_told(
@@ -301,10 +314,18 @@ def test_a_file_that_was_calibrated_without_preprocessing_is_told(
     found = package.compare(float_file, raw, TEST, preprocess="scale=1/255", **given)
     assert [issue.code for issue in found.issues] == ["compare.fed_otherwise"]
     assert found.issues[0].message == (
-        "The candidate was calibrated without preprocessing: its range for input 'image' is 0 to "
-        "255. It was fed with 'scale=1/255', which gives 0 to 1: convert again with --preprocess "
-        "scale=1/255."
+        "The candidate seems to be calibrated without preprocessing: its range for input 'image' "
+        "is 0 to 255. It was fed with 'scale=1/255', which gives 0 to 1: convert again with "
+        "--preprocess scale=1/255."
     )
+    with np.load(TEST) as data:
+        small = data["x"][:20].astype(np.float32) / 255
+    found = package.compare(float_file, raw, small, latency=False)
+    assert [(issue.code, issue.message) for issue in found.issues] == [
+        ("data.range_mismatch", "Values for input 'image' are only 0 to 1, but the candidate's "
+         "range is 0 to 255: the samples seem to be on another scale than those that calibrated "
+         "it."),
+    ]  # fmt: skip
     assert package.compare(float_file, raw, TEST, **given).issues == ()
 
 
@@ -645,10 +666,22 @@ def test_a_missing_extra_names_the_command(tmp_path: Path) -> None:
 def test_a_log_gets_a_line_of_progress_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    now = 5.0
+    monkeypatch.setattr("edgeq.progress.monotonic", lambda: now)
     with options.progress_display() as show:
         show("upload, kB", 1000, 9000)
+        now = 14.0
+        show("upload, kB", 3000, 9000)
         assert capsys.readouterr().err == ""
-        monkeypatch.setattr(options, "PROGRESS_S", 0.0)
+        now = 15.0
         show("upload, kB", 4000, 9000)
+        show("upload, kB", 5000, 9000)
+        now = 26.0
         show("fetch ai-edge-litert", 0, None)
-    assert capsys.readouterr().err == "upload, kB: 4000 of 9000\nfetch ai-edge-litert: 0\n"
+        now = 40.0
+        show("measure", 8905, None)
+    assert capsys.readouterr().err.splitlines() == [
+        "upload, kB: 4000 of 9000",
+        "fetch ai-edge-litert",
+        "measure: 8905 done",
+    ]

@@ -216,7 +216,7 @@ def test_what_a_device_says_is_no_markup_of_the_progress_line(
 ) -> None:
     from edgeq.cli import options
 
-    monkeypatch.setattr(options, "PROGRESS_S", -1.0)
+    monkeypatch.setattr("edgeq.progress.LINES_S", -1.0)
     with options.progress_display() as tell:
         for name in NASTY.values():
             tell(f"pi: {name}", 1, None)

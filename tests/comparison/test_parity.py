@@ -140,7 +140,7 @@ def test_every_result_becomes_an_output(int8_mobilenet: Path) -> None:
 
 
 def test_unpacked_weights_are_not_what_differs(tmp_path: Path) -> None:
-    """XNNPACK unpacks FP16 weights by itself: what an output showed of them was not computed."""
+    """XNNPACK unpacks FP16 weights: an output of them would show values that were not computed."""
     model, samples = tmp_path / "half.tflite", tmp_path / "samples.npz"
     model.write_bytes(dense("float16"))
     np.savez(samples, x=np.random.default_rng(1).normal(size=(8, 8, 8)).astype(np.float32))
@@ -192,17 +192,17 @@ def test_what_the_outputs_mean_is_said() -> None:
     pi = ParityRow("pi@pi", "xnnpack", "wrong", first=OperatorDifference("c", "CONV_2D", 9.0))
     unknown, exact = replace(pi, first=None), replace(pi, verdict="exact", first=None)
     rows = (apart, pi, unknown, exact)
-    result = Parity(FileRef("m.tflite", "0", 1), 1, rows, ((0,), (0,), (0,), ()))
+    result = Parity(FileRef("my m.tflite", "0", 1), 1, rows, ((0,), (0,), (0,), ()))
     shown = " ".join(show_parity(result).split())
     assert (
         "this grows to 13 at the outputs. These kernels are not wrong, but figures measured with "
         "XNNPACK are not exactly theirs. Where these kernels will run, measure the accuracy there: "
-        "edgeq eval m.tflite --data DATA --device DEVICE"
+        "edgeq eval 'my m.tflite' --data DATA --device DEVICE"
     ) in shown
     assert (
         "CONV_2D alone, given the same inputs, is off by more than rounding: one of the two "
         "kernels is wrong, or computes it in another way. Where these kernels will run, measure "
-        "the accuracy there: edgeq eval m.tflite --data DATA --device pi@pi"
+        "the accuracy there: edgeq eval 'my m.tflite' --data DATA --device pi@pi"
     ) in shown
     assert shown.count("No single operator shows where the difference comes from.") == 1
     assert shown.count("edgeq eval") == 3
@@ -249,7 +249,7 @@ def test_only_rounding_is_off_by_one(wanted: np.ndarray, given: Any, verdict: st
 
 @pytest.mark.parametrize("order", [("steps", "reals"), ("reals", "steps")])
 def test_each_output_has_its_own_rounding(order: tuple[str, str]) -> None:
-    """Half a unit is no step of a float output, whatever a step of the other one is."""
+    """Half a unit is an error of a float output, even if the other one has a larger step."""
     wanted = {name: {"steps": STEPS, "reals": REALS}[name] for name in order}
 
     def verdict(**given: Any) -> str:
@@ -260,6 +260,16 @@ def test_each_output_has_its_own_rounding(order: tuple[str, str]) -> None:
     assert verdict(reals=REALS + np.float32(0.5)) == "wrong"
     assert verdict(steps=STEPS + np.int8(1), reals=REALS + np.float32(0.5)) == "wrong"
     assert verdict(steps=STEPS + np.int8(2)) == "wrong"
+
+
+def test_samples_that_differ_most_come_first() -> None:
+    """Operators are compared on a few samples only: those of the first class may only round."""
+    wanted = {"steps": np.zeros((5, 2), np.int8), "reals": np.ones((5, 2), np.float32)}
+    given = {name: values.copy() for name, values in wanted.items()}
+    given["steps"][:, 0] = [1, 0, 1, 9, 1]
+    given["reals"][4, 1] = 1.001  # a hundred times its rounding
+    row, apart = _compare("pi", "xnnpack", wanted, given, frozenset({"steps"}))
+    assert (row.verdict, apart) == ("wrong", (4, 3, 0, 2))
 
 
 def test_samples_and_classes_that_differ_are_counted() -> None:

@@ -134,7 +134,10 @@ def test_a_selector_gives_some_layers_int4_weights(convert: Any) -> None:
             {"int4": ("a",), "scheme": "dynamic"},
             "--int4 requires --scheme int8 and edgeq's own calibrator.",
         ),
-        ({"weights": "int2"}, "Unknown weights 'int2'; known: int8, int4."),
+        (
+            {"weights": "int2"},
+            "Unknown weights 'int2'; use one of int8, int4.",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_sentence(

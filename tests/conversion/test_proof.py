@@ -46,6 +46,7 @@ from edgeq.values import (
     WayOut,
 )
 from edgeq.values.schemes import SCHEMES
+from edgeq.wording import describe_precision
 from tests import tiny_models
 
 FILE = FileRef("m.tflite", "0" * 64, 1)
@@ -79,7 +80,7 @@ def finished(
         (["int8", "int16x8", "convert", "int16x8"], "int8",
          "mixed: 1 operator in INT8, 2 operators with INT16 activations"),
         (["int8", "float32"], "int8", "mixed: 1 operator in INT8, 1 operator kept in float"),
-        (["int16x8", "integer"], "int16x8", SCHEMES["int16x8"].summary),
+        (["int16x8", "integer"], "int16x8", "full integer, INT8 weights, INT16 activations"),
         (["dynamic", "float32"], "dynamic", SCHEMES["dynamic"].summary),
     ],
 )  # fmt: skip
@@ -98,6 +99,17 @@ def test_the_heading_states_every_precision_in_the_file(
         model=replace(plain.model, scheme=scheme),
     )
     assert f"Read back from the file: {line}\n" in click.unstyle(show_conversion(result))
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int16x8", "dynamic"])
+def test_the_heading_states_which_ends_are_float(scheme: str) -> None:
+    """With `--io float32`, all operators are integer, and the ends are not."""
+    ends = [TensorSpec(name, (1, 4), dtype) for name, dtype in
+            (("a", "float32"), ("b", "int8"), ("c", "int8"), ("d", "float32"))]  # fmt: skip
+    proof = replace(finished(40.0).certificate, inputs=tuple(ends[:2]), outputs=tuple(ends[2:]))
+    line = describe_precision(proof, SCHEMES[scheme])
+    added = "" if scheme == "dynamic" else "; float at the ends: input 'a', output 'd'"
+    assert line == f"{SCHEMES[scheme].summary}{added}"
 
 
 @pytest.mark.parametrize("measured", [20.0, 9.5, -3.0, 41.26])
@@ -397,12 +409,6 @@ def test_label_names_that_fit_no_output_are_not_used(measured: Measured) -> None
     assert measured.seen == [(5.0, None), (8.0, None)]
     result_of(SamplePlan(numbered([*NAMES, "fox"]), (0,), None, (5,)))
     assert measured.seen == [(5.0, 1)]
-
-
-def test_label_names_of_test_data_that_fit_no_output_are_refused(measured: Measured) -> None:
-    with pytest.raises(DataError) as caught:
-        result_of(SamplePlan(None, (), numbered(NAMES), ()))
-    assert caught.value.message == UNCLEAR
 
 
 def of_four(is_known: bool) -> bytes:

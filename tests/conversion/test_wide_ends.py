@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
 from edgeq import api
 from edgeq.accuracy.verdict import worst_sqnr_db
+from edgeq.render.conversion import show_conversion
+from edgeq.render.notebook import as_html
+from edgeq.reporting.report import make_report
+from edgeq.reporting.values import Facts, Report
 from edgeq.tflite import flatbuffer
 from edgeq.values import Conversion
 from tests.converters.rewrites.tiny_graphs import Builder, schema
@@ -52,10 +58,20 @@ def regressor(gain: Any, bias: Any, count: int, *, relu: bool = False) -> bytes:
     return net.content(layer(net, body(net), count, gain=gain, bias=bias, relu=relu))
 
 
-def normalized(units: Any) -> bytes:
-    """Eight features with these units, which a SUB and a MUL bring to the same range."""
+def normalized(units: Any, *, apart: bool = False) -> bytes:
+    """Eight features with these units, which a SUB and a MUL bring to the same range.
+
+    Args:
+        apart: each feature is an input.
+    """
     net = Builder()
-    source = net.input([1, 8])
+    if apart:
+        joined = schema.ConcatenationOptionsT()
+        joined.axis = 1
+        columns = [net.input([1, 1], name=f"c{number}") for number in range(8)]
+        source = net.add("CONCATENATION", columns, [1, 8], options=joined)
+    else:
+        source = net.input([1, 8])
     centred = net.add("SUB", [source, net.constant(np.multiply(units, 3.0))], [1, 8])
     scaled = net.add("MUL", [centred, net.constant(1 / np.asarray(units))], [1, 8])
     return net.content(layer(net, layer(net, scaled, 16, relu=True), 2))
@@ -66,9 +82,7 @@ def samples(units: Any = 1.0, middle: float = 0.0) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def convert(
-    content: bytes, folder: Path, data: np.ndarray | None = None, **more: Any
-) -> Conversion:
+def convert(content: bytes, folder: Path, data: Any = None, **more: Any) -> Conversion:
     source = folder / "net.tflite"
     source.write_bytes(content)
     used = samples() if data is None else data
@@ -77,6 +91,13 @@ def convert(
 
 def floats(result: Conversion) -> list[str]:
     return [op.name for op in result.certificate.operators if op.precision == "float32"]
+
+
+def facts_of(report: Report) -> Facts:
+    """The report's facts about the file."""
+    (section,) = (item for item in report.sections if item.title == "Certificate")
+    (facts,) = (block for block in section.blocks if isinstance(block, Facts))
+    return facts
 
 
 def notes(result: Conversion, side: str) -> list[str]:
@@ -101,6 +122,16 @@ def test_the_operator_that_joins_unlike_parts_stays_in_float(tmp_path: Path) -> 
     )
     record = json.loads((tmp_path / "int8.tflite.json").read_text())
     assert record["certificate"]["wide_outputs"] == list(proof.wide_outputs)
+    # Terminal, notebook and report say the same, and not that all of it is integer.
+    summary = (
+        f"INT8 weights and activations; float at the ends: output {name!r}, 1 operator "
+        "(CONCATENATION)"
+    )
+    report = make_report([tmp_path / "int8.tflite"])
+    told = dict(facts_of(report).rows)["precision"].text
+    assert told == summary
+    for shown in (click.unstyle(show_conversion(made)), html.unescape(as_html(made))):
+        assert f"Read back from the file: {summary}" in shown
 
 
 def test_a_sound_model_is_the_same_file_with_and_without_the_rule(tmp_path: Path) -> None:
@@ -168,13 +199,26 @@ def test_a_normalization_of_unlike_features_stays_in_float(tmp_path: Path) -> No
     assert "is int8, as --io int8 requests" in notes(typed, "narrow_inputs")[0]
 
 
+@pytest.mark.parametrize("units", [np.geomspace(1, 300, 8), np.ones(8)])
+def test_inputs_of_unlike_ranges_that_are_joined_stay_in_float(units: Any, tmp_path: Path) -> None:
+    """Each input has a fine step of its range, and the joined tensor the step of the widest one."""
+    data = {f"c{number}": column[:, None] for number, column in enumerate(samples(units).T)}
+    made = convert(normalized(units, apart=True), tmp_path, data)
+    is_unlike = units[-1] > 1
+    dtypes = {spec.dtype for spec in made.certificate.inputs}
+    assert dtypes == {"float32" if is_unlike else "int8"}
+    assert floats(made) == (["CONCATENATION", "SUB", "MUL"] if is_unlike else [])
+    assert made.certificate.float_islands == 0 and made.certificate.problems == ()
+    assert made.quality is not None and worst_sqnr_db(made.quality) > 25
+
+
 def test_a_normalization_of_like_features_becomes_int8(tmp_path: Path) -> None:
     made = convert(normalized(np.ones(8)), tmp_path, samples(1.0, 3.0))
     assert floats(made) == [] and made.certificate.inputs[0].dtype == "int8"
 
 
 def test_samples_that_are_sorted_by_class_are_judged_together(tmp_path: Path) -> None:
-    """The scores of the first class alone hardly vary: an INT8 step seems to ruin them."""
+    """The scores of the first class alone vary little: an INT8 step seems to ruin them."""
     net = Builder()
     scores = net.add(
         "FULLY_CONNECTED", [net.input([1, 4]), net.constant(np.eye(4) * 14), -1], [1, 4]

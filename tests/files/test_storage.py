@@ -39,8 +39,8 @@ def test_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as caught:
         storage.write_atomically(tmp_path / "none" / "a", b"x")
     assert str(caught.value) == (
-        f"Cannot write {tmp_path}/none/a: No such file or directory. Check that the folder "
-        "exists, is writable and has space, or choose another -o."
+        f"Cannot write {tmp_path}/none/a: No such file or directory. Make its folder: mkdir -p "
+        f"{tmp_path}/none"
     )
 
 

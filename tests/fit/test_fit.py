@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from click.testing import CliRunner, Result
 
+from edgeq.children.child import TIME_LIMIT
 from edgeq.children.other_python import OtherPython
 from edgeq.cli import cli
+from edgeq.converters.proof.certificate import certify
 from edgeq.errors import PackageError, UsageError
-from edgeq.fit import boards, judging, kernel_code, needs, peaks, tflite_micro
+from edgeq.fit import boards, judging, kernel_code, needs, peaks
 from edgeq.fit.fit import fit_model
 from edgeq.fit.operators import METHODS, list_operators, require_supported
 from edgeq.gating.gate import gate
@@ -24,10 +27,12 @@ from edgeq.records.reading import read_record
 from edgeq.reporting.report import make_report
 from edgeq.tflite.model_file import parse_model, read_model
 from edgeq.values import Board, MicroNeeds
+from edgeq.wording import plural
 from tests.tiny_models import Operator as Op
 from tests.tiny_models import (
     add_one,
     double_int8,
+    endless,
     graph,
     model,
     mystery,
@@ -130,16 +135,23 @@ def test_inputs_that_are_made_up_are_valid() -> None:
 def test_the_peak_is_what_the_planner_needs(tflite_micro: OtherPython, shared: Path) -> None:
     """For a model without gaps between tensors: what is not persistent is the peak."""
     file = read_model(shared / "mlperf_tiny" / "pretrainedResnet_quant.tflite")
-    found = needs.measure_needs(file, list_operators(file))
-    steps = peaks.list_steps(file)
+    reports = certify(file).operators
+    found = needs.measure_needs(file, list_operators(reports))
+    steps = peaks.list_steps(file, reports)
     assert max(step.alive_bytes for step in steps) == found.recorded_bytes - found.persistent_bytes
     top = max(steps, key=lambda step: step.alive_bytes)
     assert (top.index, top.operator, top.alive_bytes) == (2, "CONV_2D", 49_152)
 
 
 def test_tensors_live_from_their_operator_to_the_last_reader() -> None:
-    """x -> a -> b -> y, and a is read again at the end; 16 floats are 64 bytes."""
-    tensors = [tensor(name, [1, 16]) for name in "xaby"] + [tensor("short", [1, 3])]
+    """x -> a -> b -> y, and a is read again at the end; 16 floats are 64 bytes.
+
+    An output that is left out, -1, takes none, although -1 is Python's index of the last tensor.
+    """
+    tensors = [tensor(name, [1, 16]) for name in "xaby"] + [
+        tensor("short", [1, 3]),
+        tensor("unused", [1, 99]),
+    ]
     main = graph(
         tensors,
         [0],
@@ -147,12 +159,13 @@ def test_tensors_live_from_their_operator_to_the_last_reader() -> None:
         [
             operator(0, [0], [1]),
             operator(0, [1], [2]),
-            operator(0, [2], [4]),
+            operator(1, [2], [4, -1]),
             operator(0, [1], [3]),
         ],
     )
-    file = parse_model(model([main], [(Op.ABS, 1)]), "m")
-    found = [step.alive_bytes for step in peaks.list_steps(file)]
+    file = parse_model(model([main], [(Op.ABS, 1), "Odd"]), "m")
+    steps = peaks.list_steps(file, certify(file).operators)
+    found = [step.alive_bytes for step in steps]
     assert found == [64 + 64, 64 + 64, 64 + 64 + 16, 64 + 64]
 
 
@@ -210,67 +223,6 @@ def test_an_operator_without_a_kernel(tmp_path: Path) -> None:
     assert fit.boards[0].reasons == (f"no kernel for {missing.name}",)
     with pytest.raises(PackageError, match=f"no kernel for {missing.name}"):
         require_supported(read_model(path))
-
-
-# ---------------------------------------------------------------- boards
-
-
-@pytest.mark.parametrize("name", boards.known_boards())
-def test_every_board_has_its_document(name: str) -> None:
-    board = boards.known_boards()[name]
-    assert board.sources, f"{name} has no document"
-    for source in board.sources:
-        assert all((source.title, source.page, source.date))
-        assert source.url.startswith("https://")
-    assert board.title and 16 << 10 <= board.ram_bytes <= board.flash_bytes <= 1 << 30
-
-
-def test_there_are_enough_boards() -> None:
-    assert len(boards.known_boards()) >= 15
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("1MB", 1 << 20), ("256 KB", 256 << 10), ("7936K", 7936 << 10), ("983040", 983_040),
-     ("1.5MiB", 3 << 19), ("64kb", 64 << 10), (4096, 4096), ("12B", 12)],
-)  # fmt: skip
-def test_sizes_are_those_of_data_sheets(text: Any, size: int) -> None:
-    assert boards.read_memory(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "1GB", "-1", "0", "MB", "1 M B", True, 2.5, None, "9" * 40])
-def test_what_is_not_a_size(text: Any) -> None:
-    with pytest.raises(ValueError, match="a size"):
-        boards.read_memory(text)
-
-
-def test_own_boards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "edgeq.toml"
-    file.write_text('[boards.sensor-2]\nflash = "512KB"\nram = "64KB"\ncore = "Cortex-M4"\n')
-    own = boards.own_boards(file)["sensor-2"]
-    assert (own.flash_bytes, own.ram_bytes, own.core) == (512 << 10, 64 << 10, "Cortex-M4")
-    assert own.sources == ()
-    assert boards.choose(["sensor-2"], {"sensor-2": own}) == (own,)
-    with pytest.raises(UsageError, match="--board 'sensor-3' is unknown") as caught:
-        boards.choose(["sensor-3"], {"sensor-2": own})
-    assert "Did you mean 'sensor-2'?" in str(caught.value.hint)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('[boards.b]\nflash = "1MB"\n', "line 1: [boards.b] has no ram."),
-        ('[boards.b]\nflash = "1MB"\nram = "x"\n', "line 3: ram must be a size such as"),
-        ('[boards.b]\nflash = "1MB"\nrom = "1MB"\n', "line 3: unknown key 'rom'."),
-        ('[boards."a b"]\nflash = "1MB"\nram = "1MB"\n', "line 1: 'a b' is not a board."),
-        ("[boards]\nb = 3\n", "line 2: 'b' is not a board."),
-    ],
-)
-def test_mistakes_in_own_boards(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "edgeq.toml").write_text(text)
-    with pytest.raises(UsageError) as caught:
-        boards.own_boards(tmp_path / "edgeq.toml")
-    assert message in caught.value.message
 
 
 # ---------------------------------------------------------------- the code of kernels
@@ -347,7 +299,10 @@ def test_the_command(tflite_micro: OtherPython, vww: Path, tmp_path: Path) -> No
         (("--board", "pico"), "Did you mean 'raspberry-pi-pico'?"),
         (("--board", "ESP32"), "Did you mean 'esp32-devkitm-1'?"),
         (("--system-config", "x"), "--vela-config, --system-config and --memory-mode are for Vela"),
-        (("--ethos-u", "ethos-u99"), "--ethos-u 'ethos-u99' is unknown."),
+        (("--ethos-u", "ethos-u99"), "Unknown accelerator 'ethos-u99'; use one of ethos-u55-32,"),
+        (("--ethos-u", "ETHOS-U65-256"), "Did you mean 'ethos-u65-256'?"),
+        (("--ethos-u", ""), "Unknown accelerator ''; use one of"),
+        (("--coral", "--headroom-ram", "0"), "--headroom-ram are for boards, and none is"),
     ],
 )
 def test_wrong_options(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -356,14 +311,46 @@ def test_wrong_options(tmp_path: Path, arguments: tuple[str, ...], message: str)
     assert isinstance(done.exception, UsageError) and message in str(done.exception)
 
 
-def test_what_the_runtime_says_is_the_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*arguments: Any, **named: Any) -> Any:
-        raise PackageError("tflite-micro 1 does not run m.tflite: Hybrid models.")
-
-    monkeypatch.setattr(tflite_micro, "run", refuse)
-    (tmp_path / "m.tflite").write_bytes(add_one())
-    fit = fit_model(tmp_path / "m.tflite", boards=["teensy-41"])
-    assert fit.refusal == "tflite-micro 1 does not run m.tflite: Hybrid models"
+def test_what_the_runtime_says_is_the_reason(tflite_micro: OtherPython, shared: Path) -> None:
+    path = shared / "mobilenet_v1_025" / "mobilenet_v1_0.25_224_quant.tflite"
+    fit = fit_model(path, boards=["teensy-41"])
+    assert fit.refusal is not None
+    assert fit.refusal.startswith(f"tflite-micro {tflite_micro.version} does not run {path}: ")
+    assert "Hybrid models are not supported on TFLite Micro. Its kernels" in fit.refusal
+    assert fit.refusal.endswith("convert the model again with --scheme int8")
+    assert fit.boards[0].verdict == "no"
     assert fit.boards[0].reasons == (fit.refusal,)
+
+
+def test_a_run_that_takes_too_long_says_nothing_about_the_board(
+    tflite_micro: OtherPython, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m.tflite").write_bytes(endless())
+    monkeypatch.setenv(TIME_LIMIT, "1")
+    done = run(tmp_path / "m.tflite", "--board", "teensy-41")
+    assert isinstance(done.exception, PackageError)
+    assert done.exception.message == f"tflite-micro did not finish {tmp_path / 'm.tflite'} in 1 s."
+    assert done.exception.hint == "Set EDGEQ_TIME_LIMIT_S to allow more."
+
+
+@pytest.mark.parametrize("dtype", ["STRING", "INT4"])
+def test_an_input_without_values_in_numpy_is_an_error(tmp_path: Path, dtype: str) -> None:
+    kind = getattr(schema.TensorType, dtype)
+    tensors = [tensor("x", [1, 2], kind), tensor("y", [1, 2], kind)]
+    content = model([graph(tensors, [0], [1], [operator(0, [0], [1])])], [(Op.RESHAPE, 1)])
+    (tmp_path / "m.tflite").write_bytes(content)
+    with pytest.raises(
+        PackageError, match=f"^Input 'x' of .*m.tflite has the dtype {dtype.lower()}: "
+    ):
+        fit_model(tmp_path / "m.tflite", boards=["teensy-41"])
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_operators(tmp_path: Path, count: int) -> None:
+    tensors = [tensor("x", [1, 2]), tensor("y", [1, 2])]
+    steps = [operator(0, [0], [1])] * count
+    content = model([graph(tensors, [0], [count], steps)], [(Op.ABS, 1)])
+    (tmp_path / "m.tflite").write_bytes(content)
+    shown = run(tmp_path / "m.tflite", "--coral").stdout
+    assert f"Coral Edge TPU: 0 % of {plural(count, 'operator')}; " in shown
+    assert shown.count("precision") == count

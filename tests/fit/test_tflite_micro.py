@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from edgeq.children.other_python import OtherPython
-from edgeq.errors import MissingExtraError, PackageError
+from edgeq.errors import MissingExtraError, PackageError, RefusedModelError
 from edgeq.fit import tflite_micro as micro
 from edgeq.tflite import flatbuffer
 from tests.tiny_models import (
     Operator,
     add_one,
     double_int8,
-    endless,
     graph,
     model,
     mystery,
@@ -72,7 +72,9 @@ def test_state_does_not_leak_into_the_next_sample(tflite_micro: OtherPython, sha
 
 
 def test_an_unknown_operator_in_its_own_words(tflite_micro: OtherPython) -> None:
-    with pytest.raises(PackageError, match=r"does not run odd\.tflite: Failed to get registration"):
+    with pytest.raises(
+        RefusedModelError, match=r"does not run odd\.tflite: Failed to get registration"
+    ):
         micro.run(mystery(), [[np.ones(1, np.float32)]], 1, shown_as="odd.tflite")
 
 
@@ -80,26 +82,28 @@ def test_a_model_that_kills_the_process(tflite_micro: OtherPython) -> None:
     """MEAN without axes: the kernel reads a null pointer."""
     main = graph([tensor("x", [1, 2]), tensor("y", [1])], [0], [1], [operator(0, [0], [1])])
     content = model([main], [(Operator.MEAN, 1)])
-    with pytest.raises(PackageError, match=r"was killed by SIGSEGV on bad\.tflite"):
+    with pytest.raises(RefusedModelError, match=r"was killed by SIGSEGV on bad\.tflite\.$"):
         micro.run(content, [[np.ones((1, 2), np.float32)]], 1, shown_as="bad.tflite")
-
-
-def test_an_inference_that_never_ends(tflite_micro: OtherPython) -> None:
-    sample = [np.ones(1, np.float32)]
-    with pytest.raises(PackageError, match=r"did not finish endless\.tflite in 2 s"):
-        micro.run(endless(), [sample], 1, shown_as="endless.tflite", time_limit_s=2)
 
 
 def test_a_uint8_model_is_told_the_remedy(tflite_micro: OtherPython, shared: Path) -> None:
     path = shared / "mobilenet_v1_025" / "mobilenet_v1_0.25_224_quant.tflite"
     sample = [np.zeros((1, 224, 224, 3), np.uint8)]
-    with pytest.raises(PackageError, match="Hybrid models are not supported") as caught:
+    with pytest.raises(RefusedModelError, match="Hybrid models are not supported") as caught:
         micro.run(path.read_bytes(), [sample], 1, shown_as=path.name)
     assert "--scheme int8" in str(caught.value.hint)
 
 
+def test_half_floats_are_told_the_remedy(tflite_micro: OtherPython) -> None:
+    tensors = [tensor("x", [1, 2], schema.TensorType.FLOAT16), tensor("y", [1, 2])]
+    content = model([graph(tensors, [0], [1], [operator(0, [0], [1])])], [(Operator.DEQUANTIZE, 3)])
+    with pytest.raises(RefusedModelError, match="input->type ==") as caught:
+        micro.run(content, [[np.ones((1, 2), np.float16)]], 1, shown_as="half.tflite")
+    assert "--scheme int8" in str(caught.value.hint)
+
+
 def test_an_input_of_another_shape(tflite_micro: OtherPython) -> None:
-    with pytest.raises(PackageError, match="Dimension mismatch"):
+    with pytest.raises(RefusedModelError, match="Dimension mismatch"):
         micro.run(add_one(), [[np.ones((2, 3), np.float32)]], 1, shown_as="add.tflite")
 
 
@@ -137,3 +141,23 @@ def test_the_variable_names_a_python_without_it(
     without.setenv(micro.VARIABLE, str(bare))
     with pytest.raises(MissingExtraError, match="has no tflite-micro"):
         micro.find()
+
+
+def test_an_installation_that_cannot_be_imported_refuses_no_model(
+    without: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`fit` takes a refusal for the answer "no"."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    about = tmp_path / "tflite_micro-99.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tflite-micro\nVersion: 99\n")
+    without.setenv(micro.VARIABLE, str(python))
+    with pytest.raises(PackageError) as caught:
+        micro.run(add_one(), [[ONE]], 1, shown_as="m.tflite")
+    assert not isinstance(caught.value, RefusedModelError)
+    assert caught.value.message == (
+        "tflite-micro 99 ended with status 1 on m.tflite: "
+        "ModuleNotFoundError: No module named 'tflite_micro'."
+    )

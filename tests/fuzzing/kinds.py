@@ -383,7 +383,7 @@ _OWN = (
             "m.tflite",
             m.mixed(m.damage, m.damage_words, m.damage_words, m.change_tflite, m.change_tflite),
         ),
-        (("inspect", "m.tflite", "-o", "record.json"),),
+        (("inspect", "m.tflite", "-o", "record.json"), ("fit", "m.tflite", "--coral")),
         truth=_true_certificate,
     ),
     Kind(

@@ -295,7 +295,17 @@ def test_a_board(
     result = gate(f"[policy]\n{policy}\n", [converted, alter(converted)])
     assert (result.verdict, result.rules[0].findings[0].reason) == (verdict, reason)
     assert result.rules[0].limit == f"on {policy.split(chr(34))[1]}"
-    assert (result.rules[0].findings[0].remedy is None) == (verdict == "pass")
+    remedies = {
+        "pass": None,
+        "fail": "See with edgeq fit what is missing and where memory peaks.",
+        "cannot-tell": "Give the record of edgeq fit --board for this board.",
+    }
+    if reason == "little room":
+        remedies["cannot-tell"] = (
+            "If your program needs less, give the record of edgeq fit with a smaller "
+            "--headroom-flash or --headroom-ram."
+        )
+    assert result.rules[0].findings[0].remedy == remedies[verdict]
 
 
 # Limits of the metric `map`, and its loss or its value in the comparison.
@@ -617,6 +627,15 @@ def test_an_evaluation_tells_the_accuracy(gate: Any, compared: Record, converted
     shown = replace(converted.value, data=compared.value.data)
     found = only(gate(policy, [replace(converted, value=shown), evaluated(ours, 464)]))
     assert "[convert.not_held_out]" in found.reason
+    # So is that the samples look raw, however the same preprocessing is written.
+    made = replace(converted, value=replace(converted.value, issues=WEAK))
+    for texts, doubts in (
+        (("resize=28x28,channels=gray,scale=0.0039216",), True),
+        (("scale=1/127.5",), False),
+    ):
+        fed = replace(ours, value=replace(ours.value, preprocessing=texts))
+        found = only(gate(policy, [made, evaluated(fed, 464)]))
+        assert ("[data.not_normalized]" in found.reason) == doubts
 
 
 def test_an_evaluation_of_another_model_is_refused(gate: Any, compared: Record) -> None:

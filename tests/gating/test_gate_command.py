@@ -71,12 +71,12 @@ def test_what_is_no_record_is_status_4(policy: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_stands_for_the_record_beside_it(int8_mobilenet: Path, tmp_path: Path) -> None:
-    """Which must be about this very file."""
+    """If the record is about the file as it is now."""
     model = Path(shutil.copy(int8_mobilenet, tmp_path / "m.tflite"))
     policy = tmp_path / "edgeq.toml"
     policy.write_text("[policy]\nmax_size = '1 MB'\n")
     missing = gate(model, "--policy", policy)
-    assert missing.exception.exit_code == 4 and "m.tflite.json cannot" in str(missing.exception)
+    assert missing.exception.exit_code == 4 and "m.tflite has no record" in str(missing.exception)
     shutil.copy(f"{int8_mobilenet}.json", tmp_path / "m.tflite.json")
     assert gate(model, "--policy", policy).return_value == 0
     with model.open("ab") as stream:

@@ -34,10 +34,10 @@ def test_a_number_that_no_float_holds_is_refused(rule: str, tmp_path: Path) -> N
     ("text", "message"),
     [
         ("[polcy]\nmin_sqnr_db = 1\n",
-         "F, line 1: unknown section 'polcy'. Did you mean [policy]? Known: [model], [data], "
+         "F, line 1: unknown section 'polcy'. Did you mean 'policy'? Known: [model], [data], "
          "[tune], [run], [policy], [devices], [boards], [package]."),
         ("[policy]\nmax_drop_point = 1\n",
-         "F, line 2: unknown rule 'max_drop_point'. Did you mean max_drop_points? Known: "
+         "F, line 2: unknown rule 'max_drop_point'. Did you mean 'max_drop_points'? Known: "
          "max_drop_points, min_accuracy, min_sqnr_db, max_lost_parts, max_size, max_float_islands, "
          "runs_on, fit, min_speedup, max_peak_memory, max_arena, drop_must_be, speed_must_be, "
          "accept, "
@@ -52,7 +52,7 @@ def test_a_number_that_no_float_holds_is_refused(rule: str, tmp_path: Path) -> N
          'F, line 2: runs_on must be a TensorFlow release in quotes, such as "2.14", not 2.1. For '
          'example: runs_on = "2.14"'),
         ("[policy.devices.pi4]\nmax_p55_ms = 1\n",
-         "F, line 2: unknown rule 'max_p55_ms'. Did you mean max_p50_ms? Known: max_p50_ms, "
+         "F, line 2: unknown rule 'max_p55_ms'. Did you mean 'max_p50_ms'? Known: max_p50_ms, "
          "max_p90_ms, max_p99_ms, max_init_ms, min_speedup, max_peak_memory, max_arena."),
         ("[policy]\ndevices = 3\n",
          "F, line 2: devices must be a table, not 3. Write [policy.devices.NAME], with its rules "
@@ -91,7 +91,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, text: str, message: str) -> None:
 
 def test_a_code_with_a_typo_has_a_guess(tmp_path: Path) -> None:
     text = "[policy]\nmin_sqnr_db = 1\naccept = ['bench.laod']\n"
-    assert "unknown code 'bench.laod'. Did you mean bench.load? " in refused(tmp_path, text)
+    assert "unknown code 'bench.laod'. Did you mean 'bench.load'? " in refused(tmp_path, text)
 
 
 def test_broken_toml_and_a_missing_file_are_said(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_an_unknown_metric(history: History) -> None:
         history.trend("speed")
     assert str(caught.value) == (
         "Unknown metric 'speed'; use one of accuracy-drop, accuracy, sqnr, size, p50, p90, "
-        "speed-up, peak-memory."
+        "speed-up, peak-memory. Did you mean 'speed-up'?"
     )
 
 

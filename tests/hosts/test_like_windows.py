@@ -117,3 +117,73 @@ def test_a_file_that_another_program_has_open_is_tried_again_then_named(
     assert named.startswith("Cannot write out.txt: process")
     assert named.endswith("Close the program that has it open, or check that you may write there.")
     assert written == "b'new' ['out.txt']"
+
+
+_CALLS = """
+import errno, os, sys, types
+from edgeq.host import windows
+
+def refuse(*_):
+    raise OSError(errno.EINVAL, "no locks on this drive")
+
+handle = os.open(os.devnull, os.O_RDWR)
+windows.msvcrt = types.SimpleNamespace(LK_NBLCK=2, locking=refuse)
+for wait in (False, True):
+    try:
+        print(windows.lock(handle, wait=wait))
+    except OSError as error:
+        print(error.strerror)
+
+calls, refused, group = [], "SetInformationJobObject", None
+
+def kernel(name, *_):
+    calls.append(name)
+    if name == "CloseHandle" and group is not None:
+        group.kill_job()  # as at Ctrl-C, in a thread of Windows
+        group.close()
+    if name == refused:
+        raise OSError(name)
+    return 7
+
+windows._kernel = kernel
+try:
+    windows.Group()
+except OSError as error:
+    print(error, calls.count("CloseHandle"), len(windows._live))
+refused = "CreateJobObjectW"
+try:
+    windows.Group()
+except OSError as error:
+    print(error, len(windows._live))
+    windows._on_console_event(0)
+refused = None
+group = windows.Group()
+print("live", len(windows._live))
+calls.clear()
+group.close()
+print(*calls, len(windows._live))
+refused = "AssignProcessToJobObject"
+group = None
+try:
+    windows.enter_job("edgeq-1")
+except OSError as error:
+    print(error, calls[-1])
+"""
+
+
+def test_handles_are_closed_once_and_errors_are_not_waited_for(
+    like_windows: dict[str, str],
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _CALLS], env=like_windows,
+        capture_output=True, encoding="utf-8", timeout=30, check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "no locks on this drive",
+        "no locks on this drive",
+        "SetInformationJobObject 1 0",
+        "CreateJobObjectW 0",
+        "live 1",
+        "CloseHandle 0",
+        "AssignProcessToJobObject CloseHandle",
+    ], done.stderr

@@ -73,5 +73,8 @@ def test_the_command_shows_the_largest_or_all(int8_mobilenet: Path, tmp_path: Pa
 
 def test_what_is_no_model_is_said(tmp_path: Path) -> None:
     (tmp_path / "m.tflite").write_bytes(b"not a model at all")
-    with pytest.raises(SourceError, match=r"is not a TensorFlow Lite model: bytes 4 to 8"):
+    with pytest.raises(SourceError, match=r"is not a TensorFlow Lite model: it is a text file"):
         inspect_model(tmp_path / "m.tflite")
+    (tmp_path / "my net.keras").write_bytes(b"PK\x03\x04 not yet a model")
+    with pytest.raises(SourceError, match=r"Convert it first: edgeq convert '\S+/my net.keras' "):
+        inspect_model(tmp_path / "my net.keras")

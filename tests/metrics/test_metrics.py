@@ -82,6 +82,7 @@ def test_errors_have_the_outputs_form() -> None:
     assert caught.value.message == (
         "mse needs labels like the output: a sample has 4 values, its label 3."
     )
+    assert caught.value.hint == "Store 4 values for each sample, or class indices as whole numbers."
 
 
 @pytest.mark.parametrize("wrong", [3, 7, -1])

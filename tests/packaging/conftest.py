@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgeq import models
+from edgeq.models import words
 from edgeq.packaging.assembly import tools
 from edgeq.packaging.assembly.build import Package, make_package
 from edgeq.packaging.verification import all_checks
@@ -37,6 +40,22 @@ def verify_here(path: Path) -> Verification:
     """
     judged = all_checks.prove(Job(str(path), None, None), Here())
     return Verification(str(path), judged.manifest, judged.checks)
+
+
+@pytest.fixture(scope="session")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Three words in noise and one in silence, as a microphone gives them: int16 [4, 22050]."""
+    if shutil.which("espeak-ng") is None:
+        pytest.skip("espeak-ng is not here: apt-get install espeak-ng")
+
+    def make(folder: Path) -> Any:
+        random = np.random.default_rng(0)
+        said = [words._say(words.SPEAKERS["test"], word, random) for word in words.WORDS[:4]]
+        clips = [words._compose(word, said, random) for word in said[:3]]
+        silent = np.concatenate([said[3], np.zeros(22050, np.float32)])[:22050]
+        return (np.stack([*clips, 0.01 * silent]) * 32767).astype(np.int16)
+
+    return share(tmp_path_factory, "spoken-words", make)
 
 
 @pytest.fixture(scope="session")

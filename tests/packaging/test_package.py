@@ -37,7 +37,7 @@ from edgeq.packaging.container import archive, writing
 from edgeq.packaging.container.manifest import KEY, MANIFEST, SIGNATURE, SUMS, list_files, seal
 from edgeq.packaging.container.reading import open_package
 from edgeq.packaging.evidence.inputs import PackageInputs
-from edgeq.packaging.evidence.records import Evidence
+from edgeq.packaging.evidence.records import Evidence, find_evidence
 from edgeq.packaging.golden import vectors as golden
 from edgeq.packaging.verification.verify import Verification, verify_package
 from edgeq.records.reading import parse_record
@@ -619,6 +619,9 @@ def test_fewer_vectors_than_asked_for_are_told(int8_mobilenet: Path) -> None:
     made = make_package(int8_mobilenet, "python", data=few, vectors=9)
     fewer = "5 golden vectors instead of the requested 9: "
     assert any(note.startswith(fewer) for note in made.notes)
+    one = {name: array[:1] for name, array in few.items()}
+    made = make_package(int8_mobilenet, "python", data=one, vectors=2)
+    assert any(note.startswith("1 golden vector instead of") for note in made.notes)
 
 
 def test_a_model_to_convert_is_told_to_be_converted() -> None:
@@ -662,3 +665,12 @@ def test_a_package_for_each_target_is_what_was_measured_and_always_the_same(
     for source in (int8_mobilenet, Path(f"{int8_mobilenet}.json")):
         (copy / source.name).write_bytes(source.read_bytes())
     assert make_package(copy / int8_mobilenet.name, target, **given).files == made.files
+
+
+def test_a_record_that_its_model_names_is_in_the_package_once(int8_mobilenet: Path) -> None:
+    digest = hashlib.sha256(int8_mobilenet.read_bytes()).hexdigest()
+    beside = Path(f"{int8_mobilenet}.json")
+    for given in ((), (int8_mobilenet,), (str(beside),)):
+        found = find_evidence(int8_mobilenet, given, [digest])
+        assert [record.path for record in found.records] == [str(beside)]
+        assert found.contents == (beside.read_bytes(),)

@@ -138,3 +138,14 @@ def test_nothing_is_written_after_a_mistake(
     before = {path: path.read_bytes() for path in here.iterdir()}
     assert isinstance(edgeq("init", *arguments).exception, kind)
     assert {path: path.read_bytes() for path in here.iterdir()} == before
+
+
+def test_data_that_is_missing_names_the_option_and_the_nearest_path(here: Path) -> None:
+    for option, key in (("--data", "calibration"), ("--test-data", "test")):
+        error = edgeq("init", "model.fp32.tflite", option, "sample.npz").exception
+        assert isinstance(error, DataError)
+        assert str(error) == (
+            "There is no file or folder sample.npz. Did you mean 'samples.npz'? Without "
+            f"{option}, edgeq.toml has a line to complete."
+        )
+        assert f"# {key} = " in edgeq("init", "model.fp32.tflite", "-o", "-").stdout

@@ -100,21 +100,23 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
          'calibration = "samples.npz" in [data], or pass --data samples.npz.'),
         ('[model]\nsource = "nothere"\n',
          "edgeq.toml, line 2: source: nothere does not exist. Check the path."),
-        (HEAD + 'sceme = "int8"\n', "edgeq.toml, line 3: unknown key 'sceme'. Did you mean scheme? "
+        (HEAD + 'sceme = "int8"\n', "edgeq.toml, line 3: unknown key 'sceme'. Did you mean "
+         "'scheme'? "
          f"Known: {', '.join(KEYS['model'])}."),
         (HEAD + 'keep-float = ["a"]\n',
          "edgeq.toml, line 3: unknown key 'keep-float'. Did you mean "
-         f"keep_float? Known: {', '.join(KEYS['model'])}."),
+         f"'keep_float'? Known: {', '.join(KEYS['model'])}."),
         (HEAD + "samples = 3\n",
          "edgeq.toml, line 3: samples is not allowed in [model]. It belongs in [data]."),
         (HEAD + "max_drop = 3\n",
          "edgeq.toml, line 3: max_drop is not allowed in [model]. It belongs "
          "in [tune]. To judge the result instead of searching, set max_drop_points in [policy]."),
         (HEAD + 'io = "int7"\n', "edgeq.toml, line 3: io must be one of int8, uint8, int16, "
-         "float32, not 'int7'. For example: io = \"float32\""),
+         "float32, not 'int7'. Did you mean 'int8'? For example: io = \"float32\""),
         (HEAD + "corrections = \"bas\"\n",
          "edgeq.toml, line 3: Unknown correction 'bas'; use "
-         "auto, none or some of equalize, saturate, bias, rounding, refit, clip, ties."),
+         "auto, none or some of equalize, saturate, bias, rounding, refit, clip, ties. "
+         "Did you mean 'bias'?"),
         (HEAD + 'output = "model"\n' + DATA,
          "edgeq.toml, line 3: output must end in .tflite, not 'model'. "
          'For example: output = "build/model.tflite"; all other files go to its folder.'),
@@ -160,6 +162,12 @@ def test_records_of_devices_never_share_a_file(read: Read) -> None:
          "targets = [\"android\", \"python\"]"),
         (HEAD + DATA + "[package]\ntargets = ['c']\nlabels = 'no.txt'\n",
          "edgeq.toml, line 7: labels: there is no file no.txt."),
+        (HEAD + DATA + "[package]\ntargets = ['c']\nform = 'zefyr'\n", "edgeq.toml, line 7: form "
+         "must be one of cmake, arduino, esp-idf, zephyr, platformio, not 'zefyr'. Did you mean "
+         "'zephyr'? For example: form = \"esp-idf\""),
+        (HEAD + DATA + "[package]\ntargets = ['ios']\nform = 'zephyr'\n", "edgeq.toml, line 7: "
+         "form 'zephyr' is for target c, which targets does not name. Add \"c\" to targets, or "
+         "remove form."),
         (HEAD + DATA + "[devices.a]\nadress = 'x'\n",
          "Device 'a' in edgeq.toml has no address. Write: address = \"ssh://user@host\""),
     ],

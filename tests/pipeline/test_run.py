@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -297,6 +298,16 @@ def test_packages_are_made_of_what_passed_the_gate_only(project: Path) -> None:
     assert done.return_value == 3
     assert "package left out: the gate says fail" in " ".join(done.stdout.split())
     assert not path.exists()  # what an earlier run packaged is not taken for this model
+
+
+def test_a_form_is_that_of_the_target_that_has_forms(
+    tflite_micro: OtherPython, project: Path
+) -> None:
+    with (project / "edgeq.toml").open("a") as stream:
+        stream.write('\n[package]\ntargets = ["python", "c"]\nform = "arduino"\n')
+    assert run(project).return_value == 0
+    with ZipFile(project / "build" / "model.c.zip") as package:
+        assert "library.properties" in package.namelist()
 
 
 def test_nothing_stale_stays_beside_a_new_model(project: Path) -> None:

@@ -123,7 +123,7 @@ def test_every_key_is_decided_on() -> None:
         "tune": "max_drop min_sqnr objective jobs max_trials",
         "run": "latency threads runtime rounds runs min_time max_time cores workers "
         "baseline_records",
-        "package": "targets name release labels license description vectors sign_with",
+        "package": "targets name release form labels license description vectors sign_with",
     }
     code = {
         "model": "custom_objects unsafe_deserialization torch_python onnx_python",

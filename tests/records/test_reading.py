@@ -1,8 +1,9 @@
-"""Records of every kind, written by the commands themselves, read back and held to the schema."""
+"""Records of every kind, written by the commands, read back and checked against the schema."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
-from edgeq import models
+from edgeq import models, open_history
 from edgeq.cli import cli
 from edgeq.errors import RecordError, UsageError
 from edgeq.files import storage
@@ -180,9 +181,9 @@ def test_a_field_of_another_type_is_named(record_files: dict[str, Path], tmp_pat
             "gate",
             "rules.0.verdict",
             "",
-            "Expected `str` matching regex '^(pass|fail|cannot-tell)$",
+            "Expected `str` matching regex '^(fail|cannot-tell|pass)$",
         ),
-        ("gate", "verdict", "pass\n", "Expected `str` matching regex '^(pass|fail|cannot-tell)$"),
+        ("gate", "verdict", "pass\n", "Expected `str` matching regex '^(fail|cannot-tell|pass)$"),
         ("compare", "verdict", "maybe", "Expected `str` matching regex '^(ship|check|no)$"),
         ("compare", "verdict", "ship\n", "Expected `str` matching regex '^(ship|check|no)$"),
         (
@@ -219,7 +220,11 @@ def test_the_schemes_of_records_are_those_that_convert_knows() -> None:
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     done = run("show", tmp_path / "none.json")
-    assert str(done.exception) == f"{tmp_path}/none.json cannot be read: No such file or directory."
+    reason = f"{tmp_path}/none.json cannot be read: No such file or directory."
+    assert str(done.exception) == reason
+    (tmp_path / "one.json").touch()
+    done = run("show", tmp_path / "none.json")
+    assert str(done.exception) == f"{reason} Did you mean '{tmp_path}/one.json'?"
 
 
 def test_records_without_an_envelope_and_with_fields_of_tomorrow_are_read(
@@ -270,3 +275,62 @@ def test_the_moment_can_be_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(caught.value) == (
         "SOURCE_DATE_EPOCH must be a number of seconds since 1970, not 'soon'. Unset it."
     )
+
+
+@pytest.mark.parametrize("command", ["show", "report", "history"])
+def test_a_model_stands_for_the_record_beside_it(
+    command: str, int8_mobilenet: Path, tmp_path: Path
+) -> None:
+    """Each command that takes records takes the `.tflite`, if it is the file of the record."""
+    model = Path(shutil.copy(int8_mobilenet, tmp_path / "m.tflite"))
+    database, page = tmp_path / "h.sqlite", tmp_path / "r.json"
+    words: dict[str, tuple[object, ...]] = {
+        "show": ("show", model),
+        "report": ("report", model, "-o", page),
+        "history": ("history", "add", model, "--database", database),
+    }
+
+    def told() -> str:
+        """The message of the error, which `history add` prints for one file of several."""
+        done = run(*words[command])
+        assert done.exception is not None
+        return done.output if command == "history" else str(done.exception)
+
+    assert "m.tflite has no record: there is no " in told()
+    record = Path(shutil.copy(f"{int8_mobilenet}.json", f"{model}.json"))
+    done = run(*words[command])
+    assert done.exception is None
+    content = record.read_bytes()
+    if command == "report":
+        assert json.loads(page.read_text())["title"] == "mobilenet.tflite"
+    elif command == "history":
+        with open_history(database) as history:
+            (entry,) = history.list().entries
+            assert (history.content(entry), entry.file) == (content, str(record))
+    else:
+        assert done.output == run("show", record).output
+    with model.open("ab") as stream:
+        stream.write(b"\0")
+    assert "m.tflite is not the file that " in told()
+
+
+def test_a_report_does_not_replace_the_record_of_a_model(
+    int8_mobilenet: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copy(int8_mobilenet, tmp_path / "m.tflite"))
+    record = Path(shutil.copy(f"{int8_mobilenet}.json", f"{model}.json"))
+    before = record.read_bytes()
+    (tmp_path / "edgeq.toml").write_text("[policy]\nmax_size = '1 MB'\n")
+    policy = ("--policy", tmp_path / "edgeq.toml")
+    for words in (("report", model), ("gate", model, *policy)):
+        done = run(*words, "-o", record)
+        assert isinstance(done.exception, UsageError), words
+    assert record.read_bytes() == before
+
+
+def test_a_model_has_a_record_of_one_model(record_files: dict[str, Path], tmp_path: Path) -> None:
+    model = tmp_path / "m.tflite"
+    model.write_bytes(b"any")
+    shutil.copy(record_files["bench"], f"{model}.json")
+    with pytest.raises(RecordError, match=r"json is a record of bench, which is not about one"):
+        reading.read_record(model)

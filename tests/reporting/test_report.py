@@ -338,7 +338,7 @@ def test_older_records_without_histograms_and_positions(
 def test_trends_come_from_the_history(one_model: dict[str, Path], tmp_path: Path) -> None:
     database = tmp_path / "history.sqlite"
     with open_history(database) as history:
-        for number in range(3):
+        for number in (2, 0, 1):  # added later, measured earlier
 
             def shift(plain: dict[str, Any], number: int = number) -> None:
                 plain["quality"]["outputs"][0]["parts"][0]["sqnr_db"] = 30.0 + number
@@ -348,7 +348,8 @@ def test_trends_come_from_the_history(one_model: dict[str, Path], tmp_path: Path
     report = make_report([one_model["compare"]], trends=True, history=database)
     plots = {plot.title: plot for plot in section(report, "history")}
     (series,) = plots["SQNR of the outputs' worst part"].panels[0].series
-    assert [point.y for point in series.points] == [30.0, 31.0, 32.0]
+    assert [(point.x, point.y) for point in series.points] == [(1, 30.0), (2, 31.0), (3, 32.0)]
+    assert "2026-11-03" in plots["SQNR of the outputs' worst part"].description
     assert "2026-11-03" in series.points[-1].tip
 
 

@@ -14,14 +14,15 @@ from edgeq.values import FloatModel
 
 def test_not_a_tflite() -> None:
     with pytest.raises(SourceError) as caught:
-        flatbuffer.parse(b"12345678901234567890", "m.tflite")
+        flatbuffer.parse(b"\x002345678901234567", "m.tflite")
     assert str(caught.value) == (
-        "m.tflite is not a TensorFlow Lite model: bytes 4 to 8 are b'5678' instead of b'TFL3'."
+        "m.tflite is not a TensorFlow Lite model: bytes 4 to 8 are b'5678' instead of b'TFL3'. "
+        "Name a .tflite file; edgeq convert makes one."
     )
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="No such file"):
+    with pytest.raises(SourceError, match=r"none\.tflite does not exist\. Check the path\."):
         flatbuffer.read(tmp_path / "none.tflite")
 
 

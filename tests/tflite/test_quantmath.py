@@ -41,7 +41,10 @@ def test_the_largest_float_below_one_half_rounds_down() -> None:
 def test_quantize_refuses_nan() -> None:
     with pytest.raises(DataError) as caught:
         quantmath.quantize(np.array([0.0, np.nan], np.float32), INT8)
-    assert str(caught.value) == "Input 'x' contains NaN, which int8 cannot represent."
+    assert str(caught.value) == (
+        "Input 'x' contains NaN, which int8 cannot represent. "
+        "Remove or repair the samples with NaN; numpy.isnan finds them."
+    )
 
 
 def test_dequantize_inverts_within_half_a_step() -> None:

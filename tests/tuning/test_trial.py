@@ -14,7 +14,7 @@ import pytest
 from edgeq.conversion.file_metadata import Carried
 from edgeq.files.storage import to_plain
 from edgeq.tuning.content_store import Store
-from edgeq.tuning.trial import Task, make_file, try_task
+from edgeq.tuning.trial import Task, make_file, rank_operators, try_task
 from edgeq.tuning.workbench import Workbench
 from edgeq.values import Ranges, Recipe, TensorRange
 from tests.tiny_models import Operator, graph, model, operator, schema, tensor
@@ -98,7 +98,7 @@ def test_a_corrected_file_is_made_once_for_all_samples(store: Store) -> None:
     again = try_task(other, Workbench(store))
     assert again["size_bytes"] == first["size_bytes"] + 16
     assert again["paired"] != first["paired"]
-    # What is written in the end is made anew.
+    # The file that is written in the end is made again.
     assert sha256(make_file(task, Workbench(store))).hexdigest() == first["sha256"]
     keys = {make_task(store, 8.0, None, corrections=names).file_key for names in ((), ("bias",))}
     assert len({*keys, task.file_key, make_task(store, 7.0, None).file_key}) == 4
@@ -116,3 +116,12 @@ def test_trials_do_not_depend_on_those_before_them(store: Store) -> None:
         store.path(task.file_key).unlink(missing_ok=True)
     assert after == [try_task(task, Workbench(store)) for task in tasks]
     assert len({item["sha256"] for item in after}) > 2
+
+
+def test_operators_are_ranked_by_samples_of_all_classes(store: Store) -> None:
+    """Samples of the first class are inside the range, and all others are cut off."""
+    task, bench = make_task(store, 2.0, None), Workbench(store)
+    inputs = np.array(bench.array(task.fits["x"]))
+    inputs[: COUNT // 2] /= 8
+    (effect,) = rank_operators(replace(task, fits={"x": keep(store, inputs)}), bench)
+    assert effect["sqnr_db"] < 5

@@ -85,8 +85,9 @@ def find_choosing(tree: Any, kept: Collection[str]) -> tuple[str, tuple[str, ...
     makers = {made: one for one in graph.operators for made in indices(one.outputs)}
     for operator in graph.operators:
         kind = flatbuffer.operator_name(tree, operator)
-        name = flatbuffer.tensor_name(graph, indices(operator.outputs)[0])
-        if kind in _CHOOSING and name not in kept:
+        if kind not in _CHOOSING:
+            continue
+        if flatbuffer.tensor_name(graph, indices(operator.outputs)[0]) not in kept:
             read = indices(operator.inputs)[: _CHOOSING[kind]]
             sources = [_before(tree, makers, index) for index in read]
             names = [flatbuffer.tensor_name(graph, index).split(";")[0] for index in sources]

@@ -16,6 +16,7 @@ from edgeq.cli.options import (
     run_on_devices,
     run_options,
 )
+from edgeq.cli.words import example
 from edgeq.errors import UsageError
 from edgeq.progress import OnProgress
 from edgeq.render.bench import show_bench
@@ -77,7 +78,9 @@ def bench_options(given: dict[str, Any]) -> BenchOptions:
     )
 
 
-@click.command()
+@click.command(
+    epilog=example("edgeq bench model-fp32.tflite model.tflite --device pi@raspberrypi.local")
+)
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", metavar="DATA", help="Feed its first sample instead of random values.")
 @click.option(
@@ -103,7 +106,11 @@ def bench_options(given: dict[str, Any]) -> BenchOptions:
 @record_option
 @output_options
 def command(models: tuple[Path, ...], **given: Any) -> None:
-    """Measure latency and memory of .tflite MODELS alternately, so that their ratio is fair."""
+    """Measure latency and memory of .tflite MODELS alternately, so that their ratio is fair.
+
+    The models get random values, or the first sample of --data. With several devices, the exit
+    status is 1 if one failed.
+    """
     guard_output(given["output"], *models, given["data"])
     options = bench_options(given)
 

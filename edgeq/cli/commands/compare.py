@@ -20,12 +20,15 @@ from edgeq.cli.options import (
     task_options,
     workers_option,
 )
+from edgeq.cli.words import example
 from edgeq.progress import OnProgress
 from edgeq.render.comparison import show_comparison
 from edgeq.values import Comparison
 
 
-@click.command()
+@click.command(
+    epilog=example("edgeq compare model.keras model.tflite --data test.npz -o compare.json")
+)
 @click.argument("baseline", metavar="FP32", type=click.Path(path_type=Path))
 @click.argument("candidate", metavar="INT8", type=click.Path(path_type=Path))
 @click.option("--data", required=True, metavar="DATA", help="Labelled samples; see convert.")
@@ -39,7 +42,12 @@ from edgeq.values import Comparison
 @record_option
 @output_options
 def command(baseline: Path, candidate: Path, **given: Any) -> None:
-    """Compare INT8 with FP32 (Keras or float .tflite) on the same samples, with a verdict."""
+    """Compare INT8 with FP32 on the same samples, with a verdict: SHIP, CHECK or NO.
+
+    FP32 is the model that was converted (any model for convert), INT8 is the .tflite.
+
+    Exit status: 0 whatever the verdict is (use gate in CI); 1 if one of several devices failed.
+    """
     guard_output(given["output"], baseline, candidate, given["data"], given["labels"])
     options = bench_options(given)
 

@@ -20,6 +20,7 @@ from edgeq.cli.options import (
     task_options,
 )
 from edgeq.cli.printing import say
+from edgeq.cli.words import Choice, example
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.resolve_scheme import GRANULARITIES
 from edgeq.values import (
@@ -62,7 +63,11 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     )
 
 
-@click.command()
+@click.command(
+    epilog=example(
+        "edgeq convert model.keras --data samples.npz --preprocess scale=1/255 -o model.tflite"
+    )
+)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.tflite",
@@ -77,13 +82,15 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 @click.option("--test-data", metavar="DATA", help="Labelled samples to measure quality on.")
 @task_options
 @click.option(
-    "--scheme", type=click.Choice(list(SCHEMES), case_sensitive=False), default="int8",
+    "--scheme", type=Choice(list(SCHEMES), case_sensitive=False), default="int8",
     show_default=True,
-    help="; ".join(f"{scheme.name}: {scheme.summary}" for scheme in SCHEMES.values()) + ".",
+    help="Number types of the file. "
+    + "; ".join(f"{scheme.name}: {scheme.summary}" for scheme in SCHEMES.values()) + ".",
 )  # fmt: skip
 @click.option(
-    "--io", type=click.Choice(IO_DTYPES),
-    help="Number type of the file's inputs and outputs; by default the scheme's own.",
+    "--io", type=Choice(IO_DTYPES),
+    help="Number type of the file's inputs and outputs.  [default: int8 with --scheme int8, "
+    "int16 with int16x8, float32 with the others]",
 )  # fmt: skip
 @click.option(
     "--split-outputs", is_flag=True,
@@ -102,7 +109,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
 )  # fmt: skip
 @data_options
 @click.option(
-    "--calibrator", type=click.Choice(CALIBRATORS), default="edgeq", show_default=True,
+    "--calibrator", type=Choice(CALIBRATORS), default="edgeq", show_default=True,
     help="What measures the ranges: edgeq, or TensorFlow's TFLiteConverter.",
 )  # fmt: skip
 @click.option(
@@ -117,7 +124,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     "it does: none, auto, or some of " + ",".join(CORRECTIONS) + ".",
 )  # fmt: skip
 @click.option(
-    "--effort", type=click.Choice(EFFORTS), default="balanced", show_default=True,
+    "--effort", type=Choice(EFFORTS), default="balanced", show_default=True,
     help="How long to look for a good file. fast: one try. balanced: several statistics and "
     "corrections. best: more of them.",
 )  # fmt: skip
@@ -132,7 +139,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     help="Give operators INT16 activations; selectors as for --keep-float.",
 )  # fmt: skip
 @click.option(
-    "--weights", type=click.Choice(WEIGHTS), default="int8", show_default=True,
+    "--weights", type=Choice(WEIGHTS), default="int8", show_default=True,
     help="With --scheme int8: int4 stores the weights of all convolutions and fully connected "
     "layers in INT4. Such convolutions are slower on CPUs.",
 )  # fmt: skip
@@ -141,7 +148,7 @@ def read_options(given: Mapping[str, Any]) -> ConvertOptions:
     help="Store the weights of some layers in INT4; selectors as for --keep-float.",
 )  # fmt: skip
 @click.option(
-    "--lstm", type=click.Choice(LSTM_FORMS), default="auto", show_default=True,
+    "--lstm", type=Choice(LSTM_FORMS), default="auto", show_default=True,
     help="Form of the LSTM layers of Keras and PyTorch with INT8: fused: one operator each, with "
     "INT16 cell state. unrolled: the operators of every step. auto: measure both, keep the better.",
 )  # fmt: skip
@@ -159,7 +166,11 @@ def command(model: Path, output: Path, **given: Any) -> None:
     """Convert MODEL to a quantized .tflite, prove what the file is, and measure what it lost.
 
     MODEL is a .keras or .h5 file, a SavedModel folder, a .pt2 file of torch.export.save, an .onnx
-    file, or a float .tflite.
+    file, or a float .tflite. Most models need --data and --preprocess only: the defaults of the
+    other options are good for most.
+
+    Exit status: 0 if the file is as requested, 1 if it cannot be made, 3 if it misses
+    --min-sqnr or --max-drop.
     """
     options = read_options(given)
     with ExitStack() as stack:

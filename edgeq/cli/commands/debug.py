@@ -17,12 +17,13 @@ from edgeq.cli.options import (
     record_option,
     task_options,
 )
+from edgeq.cli.words import example
 from edgeq.debugging.node_data import node_data
 from edgeq.files import storage
 from edgeq.render.debugging import show_debug
 
 
-@click.command()
+@click.command(epilog=example("edgeq debug model.keras model.tflite --data test.npz"))
 @click.argument("baseline", metavar="FP32", type=click.Path(path_type=Path))
 @click.argument("candidate", metavar="INT8", type=click.Path(path_type=Path))
 @click.option("--data", required=True, metavar="DATA", help="Samples, best labelled; see convert.")
@@ -46,10 +47,12 @@ from edgeq.render.debugging import show_debug
 def command(baseline: Path, candidate: Path, **given: Any) -> None:
     """Compare INT8 with FP32 layer by layer: the loss of each layer, its cause, and what helps.
 
-    FP32 is a Keras file or a float .tflite, INT8 is the .tflite that any tool made from it.
+    FP32 is a model for convert, such as a Keras file or a float .tflite; INT8 is the .tflite that
+    any tool made from it.
     """
-    for target in (given["output"], given["explorer"]):
-        guard_output(target, baseline, candidate, given["data"], given["labels"])
+    sources = (baseline, candidate, given["data"], given["labels"])
+    guard_output(given["output"], *sources)
+    guard_output(given["explorer"], *sources, what="node data, which is JSON", option="--explorer")
     with progress_display() as show:
         result = api.debug(
             baseline,

@@ -9,12 +9,13 @@ import click
 from edgeq import api, models
 from edgeq.cli import printing
 from edgeq.cli.options import progress_display
+from edgeq.cli.words import example
 from edgeq.errors import OutputError
 from edgeq.render.comparison import show_comparison
 from edgeq.render.conversion import show_conversion
 
 
-@click.command()
+@click.command(epilog=example("edgeq demo"))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), default="edgeq-demo",
     show_default=True, help="Folder for the results.",

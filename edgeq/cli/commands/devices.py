@@ -10,6 +10,7 @@ import click
 from edgeq.cli.options import emit, output_options, progress_display
 from edgeq.cli.printing import say
 from edgeq.cli.trust import trust_devices, trust_option, trusting
+from edgeq.cli.words import Choice, Group, example
 from edgeq.device_runners.devices.addresses import resolve_address
 from edgeq.device_runners.devices.environment import RUNTIMES
 from edgeq.device_runners.devices.kinds import FORMS
@@ -18,7 +19,13 @@ from edgeq.devices import inventory
 from edgeq.render.devices import show_checks, show_devices
 
 
-@click.group()
+@click.group(
+    cls=Group,
+    epilog=example(
+        "edgeq devices add pi4 pi@raspberrypi.local",
+        "edgeq devices check pi4",
+    ),
+)
 def command() -> None:
     """Name boards, ask whether they answer, and set them up."""
 
@@ -47,7 +54,7 @@ def list_(as_json: bool) -> None:
     emit("devices", {"devices": found}, show_devices(found), as_json=as_json)
 
 
-@command.command("check")
+@command.command("check", short_help="Ask devices what they are.")
 @click.argument("names", nargs=-1, metavar="[DEVICE]...")
 @trust_option
 @output_options
@@ -62,7 +69,7 @@ def check(names: tuple[str, ...], **given: Any) -> None:
         raise SystemExit(1)
 
 
-@command.command("remove")
+@command.command("remove", short_help="Forget a device.")
 @click.argument("name")
 def remove(name: str) -> None:
     """Forget NAME; the device itself is left as it is (see clean)."""
@@ -70,9 +77,9 @@ def remove(name: str) -> None:
     say(f"{entry.name} ({entry.address}) is removed from {entry.file}")
 
 
-@command.command("setup")
+@command.command("setup", short_help="Install a runtime on a device.")
 @click.argument("name", metavar="DEVICE", callback=trusting)
-@click.option("--runtime", type=click.Choice(list(RUNTIMES)), help="By default the newest.")
+@click.option("--runtime", type=Choice(list(RUNTIMES)), help="By default the newest.")
 @click.option(
     "--benchmark-model", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="PATH", help="TensorFlow's program, for a phone without Python.",
@@ -94,7 +101,7 @@ def setup(name: str, runtime: str | None, benchmark_model: Path | None, verbose:
     say(f"{name} is ready: {found}")
 
 
-@command.command("clean")
+@command.command("clean", short_help="Delete edgeq's files on a device.")
 @click.argument("name", metavar="DEVICE", callback=trusting)
 @trust_option
 def clean(name: str) -> None:
@@ -103,7 +110,7 @@ def clean(name: str) -> None:
     say(f"{name}: {freed / 1e6:.1f} MB freed")
 
 
-@command.command("stop")
+@command.command("stop", short_help="Stop a virtual board.")
 @click.argument("name", metavar="DEVICE")
 def stop(name: str) -> None:
     """End the processes of a virtual board; the next run starts it again."""

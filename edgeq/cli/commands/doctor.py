@@ -9,11 +9,12 @@ import click
 
 from edgeq.cli.options import emit, guard_output, output_options, record_option
 from edgeq.cli.trust import trust_option, trusting
+from edgeq.cli.words import example
 from edgeq.devices.doctor import doctor
 from edgeq.render.doctor import show_checkup
 
 
-@click.command()
+@click.command(epilog=example("edgeq doctor pi@raspberrypi.local --model model.tflite"))
 @click.argument("device", default="local", callback=trusting)
 @trust_option
 @click.option(

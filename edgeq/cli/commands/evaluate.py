@@ -21,12 +21,13 @@ from edgeq.cli.options import (
     task_options,
     workers_option,
 )
+from edgeq.cli.words import example
 from edgeq.progress import OnProgress
 from edgeq.render.comparison import show_evaluations
 from edgeq.values import Evaluation
 
 
-@click.command()
+@click.command(epilog=example("edgeq eval model.keras model.tflite --data test.npz"))
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", required=True, metavar="DATA", help="Labelled samples; see convert.")
 @task_options
@@ -38,7 +39,10 @@ from edgeq.values import Evaluation
 @record_option
 @output_options
 def command(models: tuple[Path, ...], **given: Any) -> None:
-    """Measure accuracy of MODELS (.tflite, or Keras files) on labelled data."""
+    """Measure the accuracy of MODELS, or another metric, on labelled data.
+
+    MODELS are .tflite files, or models for convert.
+    """
     inputs = read_inputs(given)
     guard_output(given["output"], *models, given["data"], given["labels"])
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgeq.cli.options import emit, guard_output, output_options, record_option
+from edgeq.cli.words import example
 from edgeq.errors import UsageError
 from edgeq.fit.judging import HEADROOM_FLASH_BYTES, HEADROOM_RAM_BYTES
 
@@ -25,7 +26,7 @@ def _memory(context: click.Context, option: click.Parameter, text: str | None) -
         raise UsageError(f"{option.opts[0]} must be {error}, not {text!r}.") from error
 
 
-@click.command()
+@click.command(epilog=example("edgeq fit model.tflite --board raspberry-pi-pico"))
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--board", "boards", multiple=True, metavar="NAME",
@@ -39,13 +40,12 @@ def _memory(context: click.Context, option: click.Parameter, text: str | None) -
 @click.option("--ram", metavar="SIZE", callback=_memory, help="Its RAM, e.g. 256KB.")
 @click.option(
     "--headroom-flash", metavar="SIZE", callback=_memory,
-    default=f"{HEADROOM_FLASH_BYTES >> 10}KB", show_default=True,
-    help="Flash to keep free for your program.",
+    help=f"Flash to keep free for your program.  [default: {HEADROOM_FLASH_BYTES >> 10}KB]",
 )  # fmt: skip
 @click.option(
     "--headroom-ram", metavar="SIZE", callback=_memory,
-    default=f"{HEADROOM_RAM_BYTES >> 10}KB", show_default=True,
-    help="RAM to keep free for your program, with its stack.",
+    help="RAM to keep free for your program, with its stack.  "
+    f"[default: {HEADROOM_RAM_BYTES >> 10}KB]",
 )  # fmt: skip
 @click.option(
     "--ethos-u", metavar="NAME",
@@ -78,25 +78,36 @@ def command(model: Path, **given: Any) -> int:
             "--vela-config, --system-config and --memory-mode are for Vela.",
             hint="Add --ethos-u, such as --ethos-u ethos-u55-128.",
         )
-    target = given["ethos_u"] and EthosTarget(
-        given["ethos_u"], given["system_config"], given["memory_mode"], given["vela_config"]
-    )
+    target = None
+    if given["ethos_u"] is not None:
+        target = EthosTarget(
+            given["ethos_u"], given["system_config"], given["memory_mode"], given["vela_config"]
+        )
+    are_named = bool(given["boards"]) or given["flash"] is not None or given["ram"] is not None
+    free = {
+        f"{name}_bytes": given[name]
+        for name in ("headroom_flash", "headroom_ram")
+        if given[name] is not None
+    }
+    if free and (target or given["coral"]) and not are_named:
+        raise UsageError(
+            "--headroom-flash and --headroom-ram are for boards, and none is compared.",
+            hint="Add --board NAME, or --flash and --ram.",
+        )
     result = fit_model(
         model,
         boards=given["boards"],
         flash_bytes=given["flash"],
         ram_bytes=given["ram"],
         project=project_file(),
-        headroom_flash_bytes=given["headroom_flash"],
-        headroom_ram_bytes=given["headroom_ram"],
         ethos_u=target,
         coral=given["coral"],
+        **free,
     )
     emit("fit", result, show_fit(result), as_json=given["as_json"], output=given["output"])
     verdicts = [board.verdict for board in result.boards]
     if not verdicts:
         return 0
-    are_named = bool(given["boards"]) or given["flash"] is not None
     worst_first = ("no", "tight", "fits")
     order = worst_first if are_named else tuple(reversed(worst_first))
     return _STATUS[next(verdict for verdict in order if verdict in verdicts)]

@@ -8,16 +8,18 @@ from typing import Any
 import click
 
 from edgeq.cli.options import emit, guard_output, output_options, record_option
+from edgeq.cli.words import example
 from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.gating.gate import gate
+from edgeq.records.reading import record_file
 from edgeq.render.gate import gate_junit, gate_markdown, show_gate
 
 _STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command()
+@click.command(epilog=example("edgeq gate model.tflite.json compare.json --policy edgeq.toml"))
 @click.argument(
     "paths", metavar="RECORD...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
@@ -36,16 +38,20 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 def command(paths: tuple[Path, ...], **given: Any) -> int:
     """Check the RECORDs of one model against the limits that a policy file sets.
 
-    A .tflite as a RECORD means the record beside it, which must be about the file as it is now.
+    A .tflite as a RECORD means the record beside it.
 
     Exit status: 0 if every rule passes, 3 if one fails, 4 if none fails and one cannot be judged:
     its figure is missing, unreliable or not comparable.
     """
+    read = (*paths, *given["baselines"])
+    sources = (*read, *map(record_file, read), given["policy"])
+    guard_output(given["output"], *sources)
+    guard_output(given["junit"], *sources, ending=".xml", what="XML", option="--junit")
+    guard_output(given["markdown"], *sources, ending=".md", what="Markdown", option="--markdown")
     outputs = [given[name] for name in ("output", "junit", "markdown") if given[name] is not None]
     for number, output in enumerate(outputs):
         if output.resolve() in (other.resolve() for other in outputs[:number]):
             raise UsageError(f"Two outputs would go to {output}.", hint="Name two files.")
-        guard_output(output, *paths, *given["baselines"], given["policy"])
     result = gate(paths, given["policy"], baseline=given["baselines"])
     for output, write in ((given["junit"], gate_junit), (given["markdown"], gate_markdown)):
         if output is not None:

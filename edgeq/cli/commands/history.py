@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from edgeq.cli.printing import hand_over, say, show, show_json
+from edgeq.cli.words import Group, example
 from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.history import Filter, History, find_place
@@ -63,7 +64,13 @@ def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-@click.group()
+@click.group(
+    cls=Group,
+    epilog=example(
+        "edgeq history add model.tflite.json compare.json --tag v1.2",
+        "edgeq history trend p50 --model model.tflite",
+    ),
+)
 def command() -> None:
     """Keep records, compare them, and see figures over time."""
 
@@ -104,7 +111,7 @@ def parse_since(text: str) -> str:
 # ---------------------------------------------------------------- into it
 
 
-@command.command("add")
+@command.command("add", short_help="Add records to the history.")
 @click.argument(
     "paths", metavar="RECORD...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
@@ -123,7 +130,9 @@ def parse_since(text: str) -> str:
 @click.option("-v", "--verbose", is_flag=True, help="Show all answers of the server.")
 @_with(*database_options, json_option)
 def add(paths: tuple[Path, ...], **given: Any) -> None:
-    """Keep records: those that convert and tune write beside a model, and -o elsewhere.
+    """Add records to the history: those beside a model, and those that -o wrote.
+
+    A .tflite means the record beside it.
 
     A record that the history has is not added again, but gets the tags and the commit. A file that
     is not a record is refused, the others are kept, and the status is 4.
@@ -157,7 +166,7 @@ def _tracker(given: dict[str, Any]) -> Callable[[History, tuple[Addition, ...]],
     return log
 
 
-@command.command("import")
+@command.command("import", short_help="Add all records of a folder or archive.")
 @click.argument("source", metavar="FOLDER|ARCHIVE", type=click.Path(path_type=Path))
 @_with(*database_options, json_option)
 def import_(source: Path, **given: Any) -> None:
@@ -229,7 +238,7 @@ def list_(last: int | None, show_all: bool, **given: Any) -> None:
         show(shown.show_listing(listing, place))
 
 
-@command.command("show")
+@command.command("show", short_help="Print a record.")
 @click.argument("name", metavar="ID")
 @_with(*database_options, json_option)
 def show_one(name: str, **given: Any) -> None:
@@ -272,7 +281,7 @@ def diff(before: str, after: str, **given: Any) -> None:
         raise SystemExit(_CANNOT_JUDGE)
 
 
-@command.command("trend")
+@command.command("trend", short_help="Show a figure over time.")
 @click.argument("metric", metavar="METRIC")
 @_with(*filter_options)
 @click.option("--last", type=click.IntRange(min=1), metavar="N", help="The newest N of a series.")
@@ -294,7 +303,7 @@ def trend(metric: str, last: int | None, **given: Any) -> None:
     show(shown.show_trend(found))
 
 
-@command.command("export")
+@command.command("export", short_help="Write records to files.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @_with(*filter_options, *database_options)
 def export(folder: Path, **given: Any) -> None:
@@ -304,7 +313,7 @@ def export(folder: Path, **given: Any) -> None:
     say(f"Wrote {len(written)} records to {folder}")
 
 
-@command.command("remove")
+@command.command("remove", short_help="Remove records.")
 @click.argument("names", metavar="ID...", nargs=-1, required=True)
 @_with(*database_options)
 def remove(names: tuple[str, ...], **given: Any) -> None:
@@ -314,10 +323,10 @@ def remove(names: tuple[str, ...], **given: Any) -> None:
             say(f"removed {entry.number:>5}  {entry.sha256[:7]}  {entry.kind}  {entry.file}")
 
 
-@command.command("check")
+@command.command("check", short_help="Look for damage.")
 @_with(*database_options, json_option)
 def check(**given: Any) -> None:
-    """Read everything. The status is 1 if something is damaged."""
+    """Read everything. The exit status is 1 if something is damaged."""
     with _opened(given) as (history, place):
         found = history.check()
     if given["as_json"]:

@@ -10,6 +10,7 @@ import click
 
 from edgeq.cli.options import progress_display, read_source, source_options
 from edgeq.cli.printing import hand_over, say
+from edgeq.cli.words import example
 from edgeq.device_runners.devices.registry import PROJECT_FILE
 from edgeq.files import storage
 from edgeq.pipeline.init_project import look_at, require_new, write_outline
@@ -18,7 +19,7 @@ from edgeq.values import ConvertOptions
 STDOUT = Path("-")
 
 
-@click.command()
+@click.command(epilog=example("edgeq init model.keras --data samples.npz --test-data test.npz"))
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", metavar="DATA", help="Representative dataset; see convert.")
 @click.option("--test-data", metavar="DATA", help="Labelled samples; see convert.")

@@ -9,12 +9,13 @@ import click
 
 from edgeq.cli.options import emit, guard_output, output_options, record_option
 from edgeq.cli.printing import say
+from edgeq.cli.words import example
 from edgeq.errors import UsageError
 from edgeq.inspection.contents import inspect_model
 from edgeq.render.inspection import show_inspection
 
 
-@click.command()
+@click.command(epilog=example("edgeq inspect model.tflite"))
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--all", "show_all", is_flag=True, help="Show all operators and tensors.")
 @click.option("--explorer", is_flag=True, help="Open the graph in Model Explorer.")
@@ -23,7 +24,10 @@ from edgeq.render.inspection import show_inspection
     help="Record of debug or profile: colour the graph with it. Repeatable.",
 )  # fmt: skip
 @click.option(
-    "--port", type=click.IntRange(1, 65535), help="Port of Model Explorer.  [default: a free one]"
+    "--port",
+    type=click.IntRange(1, 65535),
+    metavar="N",
+    help="Port of Model Explorer.  [default: a free one]",
 )
 @click.option("--no-browser", is_flag=True, help="Print Model Explorer's address only.")
 @record_option

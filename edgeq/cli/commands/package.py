@@ -10,17 +10,18 @@ import click
 
 from edgeq.cli.options import progress_display
 from edgeq.cli.printing import show
+from edgeq.cli.words import Choice, example
 from edgeq.errors import UsageError
 from edgeq.files.storage import refuse_overwriting
 from edgeq.packaging.contract.labels import read_labels
 from edgeq.packaging.targets import NAMES
 
 
-@click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--target", type=click.Choice(NAMES), required=True, help="The platform of the package."
+@click.command(
+    epilog=example("edgeq package model.tflite --target android --data test.npz -o release")
 )
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--target", type=Choice(NAMES), required=True, help="The platform of the package.")
 @click.option(
     "--form", metavar="FORM",
     help="Layout of --target c: cmake, arduino, esp-idf, zephyr or platformio.  [default: cmake]",
@@ -45,23 +46,31 @@ from edgeq.packaging.targets import NAMES
     "--decode", metavar="SPEC",
     help="How boxes are read from the outputs, as for convert.  [default: what the file carries]",
 )  # fmt: skip
-@click.option("--vectors", type=click.IntRange(1, 64), default=4, show_default=True,
+@click.option("--vectors", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
               help="Number of golden vectors.")  # fmt: skip
 @click.option(
     "--labels", multiple=True, metavar="[OUTPUT=]FILE",
     help="Names of the classes, of boxes with --decode, one in each line. Repeat with OUTPUT= for "
     "several outputs.",
 )  # fmt: skip
-@click.option("--name", help="Name of the package and its classes.  [default: the model's]")
 @click.option(
-    "--release", default="1.0.0", show_default=True, help="Version, e.g. 1.4.0 or 1.4.0-rc1."
+    "--name", metavar="NAME", help="Name of the package and its classes.  [default: the model's]"
+)
+@click.option(
+    "--release",
+    default="1.0.0",
+    show_default=True,
+    metavar="VERSION",
+    help="Version, e.g. 1.4.0 or 1.4.0-rc1.",
 )
 @click.option(
     "--license",
     metavar="SPDX",
     help="Licence of the model, e.g. Apache-2.0, LicenseRef-Proprietary.",
 )
-@click.option("--description", default="", help="A sentence for model card and metadata.")
+@click.option(
+    "--description", default="", metavar="TEXT", help="A sentence for model card and metadata."
+)
 @click.option("--no-metadata", is_flag=True, help="Ship the file without standard metadata.")
 @click.option(
     "--without-records", is_flag=True,

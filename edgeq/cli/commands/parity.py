@@ -14,14 +14,18 @@ from edgeq.cli.options import (
     output_options,
     progress_display,
     record_option,
+    runtime_option,
 )
 from edgeq.cli.trust import trust_option, trusting
+from edgeq.cli.words import example
 from edgeq.comparison.parity import APART, parity
 from edgeq.devices.fleet import split_names
 from edgeq.render.parity import show_parity
 
 
-@click.command()
+@click.command(
+    epilog=example("edgeq parity model.tflite --data test.npz --devices pi@raspberrypi.local")
+)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", required=True, metavar="DATA", help="Samples; see convert.")
 @click.option(
@@ -34,7 +38,7 @@ from edgeq.render.parity import show_parity
     help="Devices to check besides this machine; see bench --device.",
 )  # fmt: skip
 @trust_option
-@click.option("--runtime", help="Runtime to use; the first one found by default.")
+@runtime_option
 @click.option(
     "--python", type=click.Path(path_type=Path),
     help="Interpreter of this machine, e.g. of an environment with tflite-runtime.",
@@ -45,8 +49,9 @@ from edgeq.render.parity import show_parity
 def command(model: Path, **given: Any) -> None:
     """Check whether devices and other kernels compute the same values as XNNPACK here.
 
-    Status 1 when a device fails or its outputs are more than one step apart; kernels of this
-    machine alone do not decide.
+    Exit status: 0 if the outputs of each device are at most one step of their integers apart, 1 if
+    they are further apart or a device fails. Other kernels of this machine are shown, and do not
+    change the status.
     """
     guard_output(given["output"], model, given["data"])
     names = split_names(given["devices"])

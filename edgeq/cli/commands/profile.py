@@ -15,15 +15,22 @@ from edgeq.cli.options import (
     record_option,
 )
 from edgeq.cli.trust import trust_option, trusting
+from edgeq.cli.words import example
+from edgeq.device_runners.devices.kinds import EXAMPLES
 from edgeq.profiling.operator_times import profile
 from edgeq.render.profile import show_profile
 
 
-@click.command()
+@click.command(epilog=example("edgeq profile model-fp32.tflite model.tflite"))
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("second", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--device", default="local", show_default=True, callback=trusting, help="Where to measure."
+    "--device",
+    default="local",
+    show_default=True,
+    callback=trusting,
+    metavar="DEVICE",
+    help=f"Where to measure: {EXAMPLES}, or a name of `edgeq devices`.",
 )
 @trust_option
 @click.option(

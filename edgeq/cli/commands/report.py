@@ -9,12 +9,13 @@ import click
 
 from edgeq.cli.options import guard_output
 from edgeq.cli.printing import hand_over, say
+from edgeq.cli.words import Choice, example
 from edgeq.errors import UsageError
 
 FORMATS = ("html", "md", "json")
 
 
-@click.command()
+@click.command(epilog=example("edgeq report model.tflite.json compare.json -o report.html"))
 @click.argument(
     "paths", metavar="RECORD...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
@@ -23,7 +24,7 @@ FORMATS = ("html", "md", "json")
     help="File to write, - for stdout; without it, Markdown and JSON are printed.",
 )  # fmt: skip
 @click.option(
-    "--format", "form", type=click.Choice(FORMATS),
+    "--format", "form", type=Choice(FORMATS),
     help="A page, a comment for a pull request, or its content as JSON.  [default: by the ending "
     "of -o, or html]",
 )  # fmt: skip
@@ -41,8 +42,8 @@ def command(
 ) -> None:
     """Put the RECORDs of one model on one page, the verdict first.
 
-    Records of all commands, in any number; nothing is measured. The page is one file that needs no
-    network.
+    Records of all commands, in any number; a .tflite means the record beside it. Nothing is
+    measured. The page is one file that needs no network.
     """
     from edgeq.render.report import format_of, render_report, write_report
     from edgeq.reporting import make_report
@@ -52,7 +53,8 @@ def command(
     elif output is None and form in (None, "html"):
         raise UsageError("A page needs a file.", hint="Name one: -o report.html; or - for stdout.")
     chosen = form or format_of(output)
-    guard_output(output, *paths, *_named_in(paths), database)
+    sources = (*_named_in(paths), database)
+    guard_output(output, *sources, ending=f".{chosen}", what=f"a report in the format {chosen}")
     report = make_report(paths, trends=trends or database is not None, history=database)
     if output is None:
         hand_over(render_report(report, chosen))
@@ -64,9 +66,11 @@ def command(
 
 
 def _named_in(paths: Sequence[Path]) -> list[str]:
-    """Models, policies and data that records name: no output may replace them."""
+    """Records, and models, policies and data that they name: no output may replace them."""
     from edgeq.records.reading import find_files, read_all
     from edgeq.values import FileRef
 
-    found = (item for record in read_all(paths) for item in find_files(record.value))
-    return [item.path if isinstance(item, FileRef) else item.source for item in found]
+    records = read_all(paths)
+    found = (item for record in records for item in find_files(record.value))
+    named = [item.path if isinstance(item, FileRef) else item.source for item in found]
+    return [*(record.path for record in records), *named, *map(str, paths)]

@@ -14,6 +14,7 @@ import click
 from edgeq.cli.options import progress_display
 from edgeq.cli.printing import say, show, show_above, show_json
 from edgeq.cli.trust import require_trust, trust_option
+from edgeq.cli.words import Choice, example
 from edgeq.device_runners.devices.registry import PROJECT_FILE, project_file
 from edgeq.errors import DataError, UsageError
 from edgeq.escaping import printable, toml_string
@@ -48,13 +49,13 @@ _FLAGS: dict[str, tuple[Name, str]] = {
 }
 
 
-@click.command()
+@click.command(epilog=example("edgeq run"))
 @click.option(
     "--file", "path", type=click.Path(path_type=Path, dir_okay=False), default=Path(PROJECT_FILE),
     show_default=True, metavar="FILE", help="The description; paths in it start from its folder.",
 )  # fmt: skip
 @click.option(
-    "--from", "first", type=click.Choice([stage.name for stage in STAGES]), metavar="STAGE",
+    "--from", "first", type=Choice([stage.name for stage in STAGES]), metavar="STAGE",
     help="Do this stage and those after it again, changed or not: "
     f"{', '.join(stage.name for stage in STAGES)}.",
 )  # fmt: skip
@@ -62,11 +63,11 @@ _FLAGS: dict[str, tuple[Name, str]] = {
 @click.option("-o", "--output", metavar="OUT.tflite", help="Instead of [model] output.")
 @click.option(
     "--scheme",
-    type=click.Choice(list(SCHEMES), case_sensitive=False),
+    type=Choice(list(SCHEMES), case_sensitive=False),
     help="Instead of [model] scheme.",
 )
-@click.option("--io", type=click.Choice(IO_DTYPES), help="Instead of [model] io.")
-@click.option("--effort", type=click.Choice(EFFORTS), help="Instead of [model] effort.")
+@click.option("--io", type=Choice(IO_DTYPES), help="Instead of [model] io.")
+@click.option("--effort", type=Choice(EFFORTS), help="Instead of [model] effort.")
 @click.option("--data", metavar="DATA", help="Instead of [data] calibration.")
 @click.option("--test-data", metavar="DATA", help="Instead of [data] test.")
 @click.option(
@@ -81,9 +82,11 @@ _FLAGS: dict[str, tuple[Name, str]] = {
     "--device", "devices", multiple=True, metavar="DEVICE",
     help="Instead of all of [run] devices. Repeat, or separate with commas.",
 )  # fmt: skip
-@click.option("--threads", type=click.IntRange(1, 256), help="Instead of [run] threads.")
 @click.option(
-    "--runtime", type=click.Choice(["ai-edge-litert", "tflite-runtime", "tensorflow"]),
+    "--threads", type=click.IntRange(1, 256), metavar="N", help="Instead of [run] threads."
+)
+@click.option(
+    "--runtime", type=Choice(["ai-edge-litert", "tflite-runtime", "tensorflow"]),
     help="Instead of [run] runtime.",
 )  # fmt: skip
 @click.option(

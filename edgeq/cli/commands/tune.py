@@ -23,7 +23,9 @@ from edgeq.cli.options import (
 )
 from edgeq.cli.printing import say
 from edgeq.cli.trust import trust_option, trusting
+from edgeq.cli.words import Choice, example
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.device_runners.devices.kinds import EXAMPLES
 from edgeq.values import OBJECTIVES, ConvertOptions, TuneOptions
 from edgeq.values.schemes import SCHEMES
 
@@ -47,7 +49,9 @@ def _keep_going(output: Path) -> Iterator[None]:
         sys.exit(128 + signal.SIGINT)
 
 
-@click.command()
+@click.command(
+    epilog=example("edgeq tune model.keras --data samples.npz --max-drop 1 -o model.tflite")
+)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.tflite",
@@ -68,12 +72,12 @@ def _keep_going(output: Path) -> Iterator[None]:
     help="The budget: lowest SQNR of the outputs' worst part; with or without --max-drop.",
 )  # fmt: skip
 @click.option(
-    "--objective", type=click.Choice(OBJECTIVES), default="latency", show_default=True,
+    "--objective", type=Choice(OBJECTIVES), default="latency", show_default=True,
     help="The figure to minimise inside the budget.",
 )  # fmt: skip
 @click.option(
-    "--io", type=click.Choice(SCHEMES["int8"].io),
-    help="Dtype of inputs and outputs.  [default: int8]",
+    "--io", type=Choice(SCHEMES["int8"].io),
+    help="Number type of inputs and outputs.  [default: int8]",
 )  # fmt: skip
 @click.option(
     "--samples", type=click.IntRange(min=1), metavar="N",
@@ -81,14 +85,14 @@ def _keep_going(output: Path) -> Iterator[None]:
 )  # fmt: skip
 @data_options
 @click.option(
-    "--device", default="local", show_default=True, callback=trusting,
-    help="Where latency is measured.",
+    "--device", default="local", show_default=True, callback=trusting, metavar="DEVICE",
+    help=f"Where latency is measured: {EXAMPLES}, or a name of `edgeq devices`.",
 )  # fmt: skip
 @trust_option
 @click.option(
     "--python", type=click.Path(path_type=Path), help="Interpreter to measure latency with.",
 )  # fmt: skip
-@click.option("--split-outputs", is_flag=True, help="See convert.")
+@click.option("--split-outputs", is_flag=True, help="Split joined outputs; see convert.")
 @recurrent_option
 @click.option(
     "--jobs", type=click.IntRange(1, 256), metavar="N",

@@ -10,13 +10,14 @@ import click
 from edgeq.cli.options import progress_display
 from edgeq.cli.printing import show, show_json
 from edgeq.cli.trust import trust_option, trusting
+from edgeq.cli.words import example
 from edgeq.device_runners.devices.kinds import EXAMPLES
 from edgeq.escaping import json_text
 
 _STATUS = {"pass": 0, "fail": 3, "cannot-tell": 4}
 
 
-@click.command()
+@click.command(epilog=example("edgeq verify release"))
 @click.argument("package", type=click.Path(path_type=Path))
 @click.option(
     "--device", "devices", multiple=True, default=("local",), show_default=True, metavar="DEVICE",

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeq.converters.samples.preprocessing import format_preprocessing
 from edgeq.device_runners.devices.addresses import resolve_device
-from edgeq.errors import GateError, RecordError, UsageError
+from edgeq.errors import GateError, RecordError, UsageError, did_you_mean, unknown_name
 from edgeq.escaping import printable
 from edgeq.files import storage
 from edgeq.files.reading import needs_unchanged
@@ -24,7 +24,7 @@ from edgeq.packaging.container.manifest import (
     list_files,
     seal,
 )
-from edgeq.packaging.contract.contract import make_contract, read_tflite
+from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.image_inputs import confirm_images
 from edgeq.packaging.contract.labels import find_repeated, require_names
 from edgeq.packaging.contract.values import Contract, Files
@@ -46,9 +46,10 @@ from edgeq.packaging.golden.sampling import make_golden
 from edgeq.packaging.golden.vectors import MOST, golden_files
 from edgeq.packaging.targets.target import Target
 from edgeq.packaging.targets.tools import Tools
-from edgeq.tflite.model_file import ModelFile
+from edgeq.tflite.model_file import ModelFile, read_model
 from edgeq.values.showing import bounded
 from edgeq.version import VERSION
+from edgeq.wording import plural
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def make_package(
     """
     chosen = replace(options or PackageOptions(), **settings)
     if target not in targets.NAMES:
-        raise UsageError(f"Unknown target {target!r}; use one of {', '.join(targets.NAMES)}.")
+        raise unknown_name("target", target, targets.NAMES)
     if not 1 <= chosen.vectors <= MOST:
         raise UsageError(f"The number of golden vectors must be 1 to {MOST}, not {chosen.vectors}.")
     chosen = replace(chosen, description=printable(chosen.description))
@@ -161,7 +162,7 @@ def _gather(
     path: Path, target: str, data: Any, records: Sequence[str | Path], chosen: PackageOptions
 ) -> tuple[PackageInputs, tuple[str, ...]]:
     """Collect the inputs of the package, and notes about them for the user."""
-    model, kind = read_tflite(path), targets.find_target(target)
+    model, kind = read_model(path), targets.find_target(target)
     kind.check_model(model)
     contract = make_contract(
         model, name=chosen.name, version=chosen.version, labels=chosen.labels,
@@ -213,8 +214,8 @@ def _gather(
     count = len(golden.vectors)
     if count < chosen.vectors:
         notes.append(
-            f"{count} golden vectors instead of the requested {chosen.vectors}: {golden.data} has "
-            "no more samples"
+            f"{plural(count, 'golden vector')} instead of the requested {chosen.vectors}: "
+            f"{golden.data} has no more samples"
         )
     notes += evidence.gaps()
     if not any(labels for _, labels in named_classes(contract)):
@@ -242,7 +243,8 @@ def _choose_form(kind: Target, target: str, form: str | None) -> str:
     if form is None:
         return kind.forms[0] if kind.forms else ""
     if form not in kind.forms:
-        have = f"Its forms are {', '.join(kind.forms)}." if kind.forms else "Remove --form."
+        guess = did_you_mean(form, kind.forms)
+        have = f"{guess}Its forms are {', '.join(kind.forms)}." if kind.forms else "Remove --form."
         raise UsageError(f"Target {target} has no form {form!r}.", hint=have)
     return form
 

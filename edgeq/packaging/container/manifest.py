@@ -21,7 +21,7 @@ from edgeq.escaping import clean, json_printable
 from edgeq.files import storage
 from edgeq.packaging.container.archive import require_inside
 from edgeq.packaging.contract.values import SCHEMA, Contract, Files
-from edgeq.values import Count
+from edgeq.values import JUDGEMENTS, Count
 
 if TYPE_CHECKING:
     from edgeq.records.reading import Record
@@ -112,8 +112,7 @@ def read_gates(records: Sequence[Record]) -> GateVerdict:
     results = [record.value for record in records if record.kind == "gate"]
     if not results:
         return NO_GATE
-    words = ("fail", "cannot-tell", "pass")
-    worst = min(results, key=lambda result: words.index(result.verdict))
+    worst = min(results, key=lambda result: JUDGEMENTS.index(result.verdict))
     reasons = tuple(
         f"{rule.rule} ({rule.limit}): {rule.findings[0].reason}"
         for rule in worst.rules

@@ -6,11 +6,13 @@ taken into memory.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeq.errors import DamagedPackageError, UnjudgedPackageError
+from edgeq.files.kinds import find_kind
 from edgeq.packaging.container import archive
 from edgeq.packaging.container.manifest import (
     MANIFEST,
@@ -64,6 +66,7 @@ def open_package(path: Path) -> Opened:
             edgeq.
     """
     try:
+        _refuse_other_kind(path)
         source = _look_into_folder(path) if path.is_dir() else _look_into_zip(path)
         if MANIFEST not in source.sizes:
             raise DamagedPackageError(f"{path} has no {MANIFEST}: it is not a package of edgeq.")
@@ -86,6 +89,22 @@ def open_package(path: Path) -> Opened:
     if len(files) == len(source.sizes):
         damage = [*source.find_oddities(files), *damage]
     return Opened(files, manifest, tuple(damage))
+
+
+# Kinds of files that may be a damaged package.
+_OF_PACKAGES = ("package", "zip", "damaged", "folder")
+
+
+def _refuse_other_kind(path: Path) -> None:
+    kind = find_kind(path) if path.is_file() or path.is_dir() else None
+    if kind is not None and kind.key not in _OF_PACKAGES:
+        is_model = kind.key == "tflite"
+        hint = f"Make one: edgeq package {shlex.quote(str(path))} --target android"
+        raise DamagedPackageError(
+            f"{path} is not a package of edgeq: it is {kind.what}.",
+            hint=(hint if is_model else kind.hint(str(path)))
+            or "Name a folder or a .zip that edgeq package wrote.",
+        )
 
 
 def _look_into_zip(path: Path) -> _Source:

@@ -71,7 +71,7 @@ def require_replaceable(output: Path, target: str, name: str) -> None:
     place = Path(os.path.realpath(output))
     try:
         if not place.parent.is_dir():
-            raise OutputError(f"There is no folder {place.parent}.", hint="Make it first.")
+            raise OutputError(f"There is no folder {place.parent}.", hint=storage.hint_for(place))
         _refuse_kind(output, place)
         is_taken = place.exists() and (place.is_file() or any(place.iterdir()))
     except OSError as error:  # a name that is too long, a folder that nobody may read

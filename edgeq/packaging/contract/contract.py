@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from edgeq.tflite import flatbuffer
 from edgeq.tflite.joined_outputs import read_joins
 from edgeq.tflite.model_file import ModelFile, read_model
 from edgeq.values import Preprocessing, TensorSpec
+from edgeq.wording import repeat_option
 
 _DTYPES = ("int8", "uint8", "float32", "int16", "int32", "int64", "bool")
 # SemVer, Maven, Gradle and (by `pep440`) wheels all take these.
@@ -30,23 +30,6 @@ _VERSION = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){0,2}([-+][0-9A-Za-z]+([.-][
 _LONGEST = 100  # of a name: it is part of file and folder names, which end at 255 bytes
 # Folders that every package has, beside that of the Python package.
 _FOLDERS = ("golden", "records")
-# Endings of files that edgeq converts.
-_SOURCES = (".keras", ".h5", ".hdf5", ".pt2", ".onnx", ".pb")
-
-
-def read_tflite(model: Path) -> ModelFile:
-    """The file to package.
-
-    Raises:
-        SourceError: it is not a `.tflite`, or damaged.
-    """
-    if model.is_dir() or model.suffix.lower() in _SOURCES:
-        raise SourceError(
-            f"{model} is not a .tflite file: only those can be packaged.",
-            hint=f"Convert it first: edgeq convert {shlex.quote(str(model))} --data samples.npz "
-            "-o model.tflite",
-        )
-    return read_model(model)
 
 
 def make_contract(
@@ -61,7 +44,7 @@ def make_contract(
     """Make the contract of a file, which generated code follows.
 
     Args:
-        model: the `.tflite`, or the result of `read_tflite`.
+        model: the `.tflite`, or one that was read.
         name: of the package; the file's by default.
         version: of the release.
         labels: output name to the name of each class; "" for the decoded boxes, or without a
@@ -75,7 +58,7 @@ def make_contract(
         DataError: a decoding that does not fit the outputs.
         UsageError: a name, a version or labels that do not fit.
     """
-    file = model if isinstance(model, ModelFile) else read_tflite(Path(model))
+    file = read_model(model)
     inputs, outputs = (tuple(map(_fix_batch, specs)) for specs in file.interface)
     for kind, specs in (("input", inputs), ("output", outputs)):
         for spec in specs:
@@ -226,7 +209,7 @@ def _assign_labels(
         if not name and len(outputs) > 1:
             raise UsageError(
                 f"The labels do not name an output; the model has {names}.",
-                hint=f"Write --labels {outputs[0].name}=FILE.",
+                hint=f"Write {repeat_option('--labels', [f'{outputs[0].name}=FILE'])}",
             )
         spec = next((spec for spec in outputs if name in ("", spec.name)), None)
         if spec is None:

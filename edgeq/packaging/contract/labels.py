@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeq.errors import UsageError
+from edgeq.errors import UsageError, nearest_path
 from edgeq.files.reading import read_file
 
 _MOST_BYTES = 16 << 20
@@ -26,7 +27,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"The labels {path} cannot be read: {getattr(error, 'strerror', error)}.",
-            hint="Give a text file in UTF-8 with one class name in each line.",
+            hint=f"{nearest_path(path)}Give a text file in UTF-8 with one class name in each line.",
         ) from error
     # Not splitlines(): it also ends a line at U+2028, form feeds and others.
     labels = tuple(line.strip() for line in text.rstrip().replace("\r\n", "\n").split("\n"))
@@ -39,7 +40,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise UsageError(
             f"Every line of {path} begins with its number, as in {labels[0]!r}: it would become "
             "part of the name.",
-            hint="Remove the numbers: sed -E 's/^[0-9]+[ ,;:]+//' labels.txt > names.txt",
+            hint="Remove the numbers: sed -E 's/^[0-9]+[[:space:],;:]+//' "
+            f"{shlex.quote(path.name)} > names.txt",
         )
     require_names(labels)
     return labels

@@ -131,12 +131,12 @@ def place_picture(
     Raises:
         DataError: the raw sample is not a picture.
     """
-    item = contract.letterboxed
-    if item is None or item.preprocessing is None or item.preprocessing.resize is None:
+    if contract.letterboxed is None:
         return {}
-    whole, size = item.preprocessing.resize, raw[item.spec.name].shape[:2]
+    name, whole = contract.letterboxed
+    size = raw[name].shape[:2]
     if len(size) < 2 or 0 in size:
-        raise DataError(f"Input {item.spec.name!r} is {size}, not a picture.")
+        raise DataError(f"Input {name!r} is {size}, not a picture.")
     region = letterbox.find_letterbox(whole, size)
     found = {"size": np.array(size, np.int32), "region": np.array(region, np.int32)}
     if contract.decoding is None:

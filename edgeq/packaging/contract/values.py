@@ -8,12 +8,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from edgeq.converters.samples.sounds.front_end import clip_length
 from edgeq.values import FileRef, FrontEnd, Issue, JoinedOutput, Preprocessing, TensorSpec
 from edgeq.values.showing import bounded
 
 SCHEMA = "edgeq.package/1"
-
-_NOTHING = Preprocessing()
 
 Files = Mapping[str, bytes]  # path inside the package, with /, to content
 Arrays = Mapping[str, NDArray[Any]]  # tensor name to values
@@ -30,8 +29,8 @@ class InputContract:
         preprocessing: from a raw sample to real values; None when samples go in unchanged.
         image: (height, width, channels) when the shape is that of an image with channels last;
             `image_inputs.confirm_images` also asks the samples.
-        front_end: what the app computes from a sound before it calls the package, whose code takes
-            these features; None for other inputs.
+        front_end: how a sound becomes the features that `preprocessing` prepares; None for other
+            inputs.
     """
 
     identifier: str
@@ -39,6 +38,11 @@ class InputContract:
     preprocessing: Preprocessing | None
     image: tuple[int, int, int] | None
     front_end: FrontEnd | None = None
+
+    @property
+    def sound_length(self) -> int:
+        """Number of samples of a sound for this input, 0 for other inputs."""
+        return (clip_length(self.front_end, self.spec) or 0) if self.front_end else 0
 
     @property
     def declared(self) -> Preprocessing | None:
@@ -106,10 +110,16 @@ class Contract:
         return tuple(item.declared for item in self.inputs if item.declared is not None)
 
     @property
-    def letterboxed(self) -> InputContract | None:
-        """The first input that keeps the proportions of a picture; labels follow its pixels."""
-        found = (item for item in self.inputs if (item.preprocessing or _NOTHING).pad is not None)
-        return next(found, None)
+    def letterboxed(self) -> tuple[str, tuple[int, int]] | None:
+        """The first input that keeps the proportions of a picture: its name, height and width.
+
+        Labels follow its pixels.
+        """
+        for item in self.inputs:
+            how = item.preprocessing
+            if how is not None and how.resize is not None and how.pad is not None:
+                return item.spec.name, how.resize
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,13 +129,15 @@ class Vector:
     Attributes:
         index: of the sample in its dataset.
         label: None without labels.
-        raw: input name to the sample as it is in the dataset, before preprocessing.
+        raw: input name to the sample as it is in the dataset, before preprocessing; of a sound,
+            the features of its front end, float32 [frames, values].
         inputs: input name to the input tensor [1, ...] in its own dtype.
         outputs: output name to the output tensor [1, ...] in its own dtype.
         real: output name to the same in real units, float32.
         results: what is computed from them: joined outputs [1, ...], float32, and boxes
             [1, at_most, 6], float64 (see `edgeq.metrics.boxes.decode`).
         picture: see `results.place_picture`.
+        sounds: input name to the sound that `raw` was computed from, float32 [samples].
     """
 
     index: int
@@ -136,6 +148,7 @@ class Vector:
     real: Arrays
     results: Arrays = field(default_factory=dict)
     picture: Arrays = field(default_factory=dict)
+    sounds: Arrays = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +163,9 @@ class Golden:
             XNNPACK on these vectors, plus one step (or one part in 100,000).
         doubts: about the samples, found when they were chosen.
         class_names: as in `DataRef`, when they were chosen.
+        feature_tolerances: input name to the precision ("float64", "float32") of an arithmetic,
+            to how far the features that it computes from `Vector.sounds` may be from `Vector.raw`;
+            see `golden.sounds`.
     """
 
     data: str
@@ -158,3 +174,4 @@ class Golden:
     tolerances: Mapping[str, float]
     doubts: tuple[Issue, ...] = ()
     class_names: tuple[str, ...] = ()
+    feature_tolerances: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edgeq.conversion.file_metadata import read_preprocessing
-from edgeq.converters.samples.front_end import format_front_end
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.samples.same_feeding import are_same, with_sizes
 from edgeq.errors import UsageError
@@ -19,15 +18,16 @@ from edgeq.records.parts import split
 from edgeq.records.reading import Record
 from edgeq.tflite.model_file import ModelFile
 from edgeq.values import Preprocessing
+from edgeq.wording import repeat_option
 
 
 def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record]) -> list[str]:
     """Compare the contract's preprocessing with the file's own and with that of every record.
 
-    Resizing and making grey are left out: they change nothing in samples that already fit.
+    The contract may add what `are_same` leaves out.
 
     Returns:
-        What cannot be known, and what the app has to do itself, a sentence each.
+        What cannot be known, a sentence each.
 
     Raises:
         UsageError: the file or a record declares another preprocessing.
@@ -41,16 +41,9 @@ def check_feeding(model: ModelFile, contract: Contract, records: Sequence[Record
             "calibrated with and carries.",
             hint="Leave --preprocess out, or convert again with the other one."
             if wanted == own
-            else "Write "
-            + " ".join(f"--preprocess {format_preprocessing(item)}" for item in wanted),
+            else f"Write {repeat_option('--preprocess', map(format_preprocessing, wanted))}",
         )
-    notes = [
-        f"input {item.spec.name!r} takes the features of "
-        f"{','.join(format_front_end(item.front_end))}: the app computes them from the sound, "
-        "the package's code does not"
-        for item in contract.inputs
-        if item.front_end is not None
-    ]
+    notes = []
     for record, texts in _measured(records, contract.model.sha256):
         try:
             theirs = parse_preprocessing(texts, specs)

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgeq.errors import RecordError, UsageError
 from edgeq.packaging.container.manifest import NO_GATE, GateVerdict, read_gates
 from edgeq.records.parts import digests_of
-from edgeq.records.reading import Record, parse_record, read_content
+from edgeq.records.reading import Record, open_record, record_file
 
 NAME_DATA = "Name samples for the golden vectors: --data samples.npz"
 
@@ -67,13 +67,12 @@ def find_evidence(model: Path, given: Sequence[str | Path], known: Sequence[str]
         RecordError: one is about another model.
     """
     paths = [Path(path) for path in given]
-    beside = model.with_name(f"{model.name}.json")
-    if beside.is_file() and not any(path.exists() and beside.samefile(path) for path in paths):
+    beside = record_file(model)
+    if beside.is_file() and beside.resolve() not in [record_file(path).resolve() for path in paths]:
         paths.insert(0, beside)
     records, contents = [], []
     for path in paths:
-        content = read_content(path)
-        record = parse_record(content, str(path))
+        record, content = open_record(path)
         digests = digests_of(record)
         if digests.isdisjoint(known):
             named = ", ".join(digest[:12] for digest in sorted(digests)) or "none"

@@ -28,6 +28,7 @@ from edgeq.escaping import printable
 from edgeq.packaging.contract.results import derive, place_picture
 from edgeq.packaging.contract.values import Arrays, Contract, Golden, Vector
 from edgeq.packaging.golden.sample_doubts import find_doubts
+from edgeq.packaging.golden.sounds import measure_tolerances, take_sounds
 from edgeq.packaging.golden.vectors import find_wide_tolerances, real_values
 from edgeq.tflite import quantmath
 from edgeq.tflite.model_file import ModelFile
@@ -99,8 +100,9 @@ def make_golden(
     _require_finite(model, samples, found)
     vectors = []
     raws = opened.iterate_raw([sample.index for sample in samples])
-    for place, (candidate, raw) in enumerate(zip(chosen, raws, strict=True)):
+    for place, (candidate, sample) in enumerate(zip(chosen, raws, strict=True)):
         label = candidate.sample.label
+        raw, sounds = take_sounds(contract, sample, f"sample {candidate.sample.index}")
         outputs = {name: array[place : place + 1] for name, array in found["xnnpack"].items()}
         vectors.append(
             Vector(
@@ -112,6 +114,7 @@ def make_golden(
                 real := real_values(contract, outputs),
                 results := derive(contract, real),
                 place_picture(contract, raw, results),
+                sounds,
             )
         )
     golden = Golden(
@@ -121,6 +124,7 @@ def make_golden(
         _tolerances(found, chosen),
         doubts,
         opened.ref.class_names,
+        measure_tolerances(contract, vectors),
     )
     _require_useful(model, golden, contract)
     return golden

@@ -29,7 +29,7 @@ from edgeq.values import Count, TensorSpec
 SCHEMA = "edgeq.golden/1"
 FOLDER = "golden"
 INDEX = f"{FOLDER}/golden.json"
-_PARTS = ("raw", "inputs", "outputs", "real", "results", "picture")
+_PARTS = ("raw", "inputs", "outputs", "real", "results", "picture", "sounds")
 # More vectors would be a dataset.
 MOST = 64
 # Share of an output's range: kernels of a recurrent network were seen 59 steps of 256 apart.
@@ -70,6 +70,9 @@ def golden_files(golden: Golden) -> dict[str, bytes]:
         "data": golden.data,
         "data_sha256": golden.data_sha256,
         "tolerances": dict(golden.tolerances),
+        "feature_tolerances": {
+            name: dict(given) for name, given in golden.feature_tolerances.items()
+        },
         "vectors": vectors,
     }
     return {INDEX: (json_text(index, indent=1) + "\n").encode(), **files}
@@ -77,6 +80,8 @@ def golden_files(golden: Golden) -> dict[str, bytes]:
 
 _Dtype = Annotated[str, Meta(pattern=r"^(bool|u?int(8|16|32|64)|float(16|32|64))\Z")]
 _Length = Annotated[int, Meta(ge=0, lt=1 << 31)]
+_Precision = Annotated[str, Meta(pattern=r"^float(32|64)\Z")]
+_FeatureTolerances = Mapping[_Precision, Annotated[float, Meta(ge=0)]]
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ class _VectorEntry:
     real: Mapping[str, _ArrayEntry]
     results: Mapping[str, _ArrayEntry] = field(default_factory=dict)
     picture: Mapping[str, _ArrayEntry] = field(default_factory=dict)
+    sounds: Mapping[str, _ArrayEntry] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,7 @@ class _Index:
     data_sha256: Sha256
     tolerances: Mapping[str, Annotated[float, Meta(ge=0)]]
     vectors: Annotated[tuple[_VectorEntry, ...], Meta(min_length=1, max_length=MOST)]
+    feature_tolerances: Mapping[str, _FeatureTolerances] = field(default_factory=dict)
 
 
 def read_golden(files: Files) -> Golden:
@@ -120,7 +127,10 @@ def read_golden(files: Files) -> Golden:
     for entry in index.vectors:
         arrays = (_read_arrays(getattr(entry, part), files) for part in _PARTS)
         vectors.append(Vector(entry.index, entry.label, *arrays))
-    return Golden(index.data, index.data_sha256, tuple(vectors), index.tolerances)
+    return Golden(
+        index.data, index.data_sha256, tuple(vectors), index.tolerances,
+        feature_tolerances=index.feature_tolerances,
+    )  # fmt: skip
 
 
 def _read_arrays(entries: Mapping[str, _ArrayEntry], files: Files) -> dict[str, NDArray[Any]]:

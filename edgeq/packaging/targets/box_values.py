@@ -44,10 +44,10 @@ def describe_boxes(contract: Contract) -> Described | None:
 
 def describe_letterbox(contract: Contract) -> Described | None:
     """Height and width of the letterboxed input; None without one."""
-    item = contract.letterboxed
-    if item is None or item.preprocessing is None or item.preprocessing.resize is None:
+    if contract.letterboxed is None:
         return None
-    return dict(zip(("height", "width"), item.preprocessing.resize, strict=True))
+    _, (height, width) = contract.letterboxed
+    return {"height": height, "width": width}
 
 
 def _table(table: Table) -> Described:

@@ -20,6 +20,7 @@ from edgeq.packaging.documents import metadata
 from edgeq.packaging.documents.embedded_labels import read_label_files, read_labels
 from edgeq.packaging.documents.shipping import has_own_metadata, without_metadata
 from edgeq.packaging.evidence.class_order import find_disorder, scored_names
+from edgeq.packaging.golden.sounds import find_sound_faults
 from edgeq.packaging.golden.vectors import find_faults, prepare, read_golden
 from edgeq.packaging.verification.checks import Check, outcome, skipped
 from edgeq.records.parts import digests_of
@@ -225,7 +226,7 @@ def check_vectors(files: Files, contract: Contract) -> tuple[Check, Golden | Non
 
 
 def check_inputs(contract: Contract, golden: Golden) -> Check:
-    """Whether preprocessing the raw samples again gives the tensors inside."""
+    """Whether preprocessing the raw samples again gives the tensors inside, from the sounds on."""
     problems = []
     for vector in golden.vectors:
         try:
@@ -238,5 +239,10 @@ def check_inputs(contract: Contract, golden: Golden) -> Check:
             for name, array in made.items()
             if not np.array_equal(array, vector.inputs[name])
         ]
+    problems += find_sound_faults(golden, contract)
     count = len(golden.vectors)
-    return outcome("inputs", problems, f"{count} raw samples give the tensors inside, exactly")
+    good = f"{count} raw samples give the tensors inside, exactly"
+    tolerances = [given["float64"] for given in golden.feature_tolerances.values()]
+    if tolerances and not problems:
+        good += f", and their sounds the features, within {max(tolerances):.1g}"
+    return outcome("inputs", problems, good)

@@ -7,6 +7,7 @@ in a record is harmless even if it gets past the escaping.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import re
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from edgeq.render.page import plots
-from edgeq.reporting.values import Cell, Report
+from edgeq.reporting.values import Cell, Report, Table
 
 # Rows that are shown before a click shows all: a page of 300 layers opens at once.
 _MOST_ROWS = 50
@@ -66,6 +67,7 @@ def report_html(report: Report) -> str:
         draw=lambda plot: _DRAW[plot.kind](plot),
         figure=_figure,
         breakable=breakable,
+        filled=_filled,
         legend=plots.legend_of,
         swatch=plots.swatch,
     )
@@ -79,9 +81,29 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
+def _filled(table: Table) -> Table:
+    """The table without columns in which no row has a value; its note names them."""
+    empty = [
+        place
+        for place in range(1, len(table.columns))
+        if all(row[place].text in ("", "-") and row[place].figure is None for row in table.rows)
+    ]
+    if not empty or not table.rows:
+        return table
+    note, unknown = table.note, [place for place in empty if table.rows[0][place].text]
+    if unknown:
+        titles = ", ".join(table.columns[place].title for place in unknown)
+        note = f"{note} Left out, because no row has a value: {titles}.".strip()
+    columns = tuple(item for place, item in enumerate(table.columns) if place not in empty)
+    rows = tuple(
+        tuple(cell for place, cell in enumerate(row) if place not in empty) for row in table.rows
+    )
+    return dataclasses.replace(table, columns=columns, rows=rows, note=note)
+
+
 def breakable(text: str) -> Markup:
     """A name that a browser breaks only at the end of its parts."""
-    parts = re.split(r"(?<=[/;])(?=\w)", text)
+    parts = re.split(r"(?<=[/;_])(?=\w)", text)
     return Markup("<wbr>").join(escape(part) for part in parts)
 
 

@@ -26,6 +26,7 @@ from edgeq.reporting.values import (
 )
 
 WIDE, NARROW = 958, 356
+_NARROW = "fijlrtI.,:;|!'()[]/- "
 _LETTER = 6.6  # a letter's mean width at the plots' 12 pixels
 _EDGE = 16
 
@@ -45,11 +46,27 @@ def tag(name: str, *content: Any, **attributes: Any) -> Markup:
 
 def fit(text: str, width: float) -> str:
     """Cut a label in its middle to this width in pixels."""
-    room = max(int(width / _LETTER), 8)
-    if len(text) <= room:
-        return text
-    head = (room - 1) * 2 // 3
-    return f"{text[:head]}…{text[len(text) - (room - 1 - head) :]}"
+    shown = text
+    for room in range(min(len(text), int(width / 3)), 8, -1):  # no letter is narrower than 3
+        if len(shown) <= room and _width(shown) <= width:
+            break
+        head = (room - 2) * 2 // 3
+        shown = f"{text[:head]}…{text[len(text) - (room - 2 - head) :]}"
+    return shown
+
+
+def _width(text: str) -> float:
+    """An estimate of its pixels in DejaVu Sans, which is wider than most fonts."""
+    return sum(
+        4.6
+        if letter in _NARROW
+        else 11.5
+        if letter in "mwMW@%…"
+        else 8.4
+        if letter.isupper()
+        else 7.5
+        for letter in text
+    )
 
 
 def both(draw: Callable[[int], tuple[Markup, float]], description: str) -> Markup:
@@ -174,7 +191,7 @@ def _distribution(row: DistributionRow, axis: Scale, top: float, height: float) 
     shown += [f"p90 {row.p90:.3g}"] if row.p90 is not None else []
     figures = f"{', '.join(shown)} ms" if shown else ""
     across = axis.end - axis.start
-    name = fit(row.label, across - _LETTER * (len(figures) + 2))
+    name = fit(row.label, across - _width(f"{figures}  "))
     lines = [
         _line(axis.at(value), top + 28, axis.at(value), floor, f"percentile {kind}")
         for value, kind in ((row.p50, "p50"), (row.p90, "p90"))

@@ -53,7 +53,7 @@ def _range_table(model: TfliteModel, ranges: Ranges) -> Table:
             spark = Spark(seen.minimum, seen.maximum, seen.counts, low, high)
             own = [
                 cells.number(seen.minimum, "{:.4g}"), cells.number(seen.maximum, "{:.4g}"),
-                cells.number(cut, "{:.2%}"), Cell("", cut, "", spark),
+                cells.percent(cut, 2), Cell("", cut, "", spark),
             ]  # fmt: skip
         chosen = (cells.number(value, "{:.4g}") for value in (low, high))
         rows.append((Cell(short(item.name, prefix)), *chosen, *own))

@@ -11,7 +11,8 @@ from edgeq.reporting.cells import short
 from edgeq.reporting.gathered import Gathered
 from edgeq.reporting.values import Block, Cell, Facts, Prose, Section, Table
 from edgeq.values import Certificate
-from edgeq.wording import common_prefix, describe_tensor, left_out, plural
+from edgeq.values.schemes import SCHEMES
+from edgeq.wording import common_prefix, describe_precision, describe_tensor, left_out, plural
 
 
 def section(gathered: Gathered) -> Section:
@@ -30,16 +31,19 @@ def section(gathered: Gathered) -> Section:
     )
     caption = f"{plural(len(proof.operators), 'operator')} by type"
     by_type = Table(caption, cells.columns("type", "precision", ">operators"), kinds)
-    blocks += [_file_facts(proof), by_type, _operator_table(proof)]
+    made = [value.model.scheme for value in gathered.made()]
+    summary = describe_precision(proof, SCHEMES[made[0]]) if made else ""
+    blocks += [_file_facts(proof, summary), by_type, _operator_table(proof)]
     return Section("certificate", "Certificate", lead, tuple(blocks))
 
 
-def _file_facts(proof: Certificate) -> Facts:
+def _file_facts(proof: Certificate, summary: str) -> Facts:
     per = {True: "per channel", False: "per tensor", None: "not quantized"}[proof.is_per_channel]
     islands = Cell(
         str(proof.float_islands), proof.float_islands, "doubt" if proof.float_islands else ""
     )
     rows = [
+        *([("precision", Cell(summary))] if summary else []),
         *((f"input {spec.name}", Cell(describe_tensor(spec))) for spec in proof.inputs),
         *((f"output {spec.name}", Cell(describe_tensor(spec))) for spec in proof.outputs),
         ("weights", Cell(per)),

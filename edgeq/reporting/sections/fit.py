@@ -20,7 +20,8 @@ from edgeq.reporting.values import (
     Table,
 )
 from edgeq.values import EdgeTpuFit, EthosFit, Fit
-from edgeq.wording import common_prefix, file_name, left_out
+from edgeq.values.fitting import ETHOS_FIGURES
+from edgeq.wording import common_prefix, file_name, left_out, plural
 
 _BARS = 16
 _TONES = {"fits": "good", "tight": "doubt", "no": "bad"}
@@ -105,15 +106,13 @@ def _memory_bars(fit: Fit) -> BarPlot:
     """The operators with most memory, in the order in which they run."""
     peak = fit.peak
     assert peak is not None
-    largest = sorted(fit.memory, key=lambda step: -step.alive_bytes)[:_BARS]
     prefix = common_prefix([step.output for step in fit.memory])
     groups = tuple(
         BarGroup(
             f"{step.index}: {short(step.output, prefix)} ({step.operator})",
             (Bar(CANDIDATE, float(step.alive_bytes), f"{step.alive_bytes:,}"),),
         )
-        for step in fit.memory
-        if step in largest
+        for step in fit.largest(_BARS)
     )
     return BarPlot(
         "Memory while each operator runs",
@@ -126,7 +125,7 @@ def _memory_bars(fit: Fit) -> BarPlot:
 
 
 def _operator_table(fit: Fit, name: str) -> Table:
-    titles = cells.columns("operator", ">version", "precision", ">number", "in tflite-micro")
+    titles = cells.columns("operator", ">version", "precision", ">number", "kernel in tflite-micro")
     rows = []
     for item in fit.operators:
         word = Cell("yes")
@@ -151,16 +150,7 @@ def _ethos_facts(ethos: EthosFit) -> Facts:
         ("operators on the NPU", cells.count(ethos.npu_operators)),
         ("operators on the CPU", cells.count(ethos.cpu_operators)),
     ]
-    names = (
-        "cycles_total",
-        "cycles_npu",
-        "inference_time",
-        "sram_memory_used",
-        "dram_memory_used",
-        "on_chip_flash_memory_used",
-        "off_chip_flash_memory_used",
-    )
-    rows += [(name, Cell(ethos.figures[name])) for name in names]
+    rows += [(name, Cell(ethos.figures[name])) for name in ETHOS_FIGURES]
     caption = f"{ethos.accelerator}: columns of the summary of Vela {ethos.vela}; memory in KiB"
     return Facts(caption, tuple(rows))
 
@@ -177,7 +167,7 @@ def _edge_tpu(found: EdgeTpuFit) -> Iterator[Block]:
         yield Table("Operators that a Coral Edge TPU will probably not run", titles, rows)
     sources = "; ".join(f"{item.title}, {item.page}, {item.date}" for item in found.sources)
     yield Prose(
-        f"Coral Edge TPU: it will probably run {found.mapped_percent:.0f} % of the "
-        f"{len(found.operators)} operators, by the documented list; the compiler was not run. "
-        f"{sources}."
+        f"Coral Edge TPU: it will probably run {found.mapped_percent:.0f} % of "
+        f"{plural(len(found.operators), 'operator')}, by the documented list; the compiler was not "
+        f"run. {sources}."
     )

@@ -51,12 +51,15 @@ def _plot(trend: Trend) -> XYPlot | None:
     chosen = found[: len(_ROLES)]
     if not chosen:
         return None
-    moments = sorted({point.number for item in chosen for point in item.points})
-    places = {number: place for place, number in enumerate(moments, 1)}
+    # By the moment of the measurement: records may be added later, in any order.
+    moments = sorted({(point.moment, point.number) for item in chosen for point in item.points})
+    places = {number: place for place, (_, number) in enumerate(moments, 1)}
     series = tuple(
         _series(item, role, places, trend) for item, role in zip(chosen, _ROLES, strict=False)
     )
-    newest = max((item.points[-1] for item in chosen), key=lambda point: point.number)
+    newest = max(
+        (item.points[-1] for item in chosen), key=lambda point: (point.moment, point.number)
+    )
     better = "higher" if trend.is_higher_better else "lower"
     unit = {"bytes": "kB"}.get(trend.unit, trend.unit)
     left = len(found) - len(chosen)

@@ -11,7 +11,7 @@ from edgeq.reporting import cells
 from edgeq.reporting.gathered import Gathered, Measured
 from edgeq.reporting.values import Block, Cell, DistributionPlot, DistributionRow, Section, Table
 from edgeq.values import BenchRun
-from edgeq.wording import file_name, show_ms
+from edgeq.wording import file_name, plural, show_ms
 
 _BINS = 60
 _MOST_TIMES = 3  # the slowest model's p90 is a third of the axis, or more
@@ -56,11 +56,11 @@ def _distributions(item: Measured) -> DistributionPlot | None:
     figures = "; ".join(
         f"{row.label}: p50 {show_ms(row.p50)}, p90 {show_ms(row.p90)}" for row in rows
     )
-    beyond = sum(value > high for own in times for value in own) / sum(map(len, times))
+    beyond = sum(value > high for own in times for value in own)
+    cut = f" The last bar also counts {beyond} beyond the axis." if beyond else ""
     return DistributionPlot(
         f"Latency on {item.label}",
-        f"How often an inference took how long. {figures}. {beyond:.1%} took longer than the axis "
-        "is long, and are counted in the last bar.",
+        f"Number of inferences by latency. {figures}.{cut}",
         "milliseconds",
         low,
         high,
@@ -81,45 +81,39 @@ def _runs_table(measured: Sequence[Measured]) -> Table:
     titles = cells.columns(
         "model",
         "device",
-        (">p50", "Median, with its 95 % interval."),
-        ">p90",
-        ">p99",
-        (">first", "The first inference after loading."),
-        (">load", "Loading the file and allocating its tensors."),
+        (">p50 ms", "Median, with its 95 % interval."),
+        "trust",
+        ">p90 ms",
+        ">p99 ms",
+        (">first ms", "The first inference after loading."),
+        (">load ms", "Loading the file and allocating its tensors."),
         (">peak memory", "Most resident memory of the process that ran it alone."),
         (">arena", "Activation memory as TensorFlow Lite plans it."),
         ">inferences",
-        ">threads",
         "runtime",
         (">energy", "Per inference, idle power of the board included."),
-        "trust",
     )
     rows = []
     for item in measured:
         for run, role in item.runs():
             latency = run.latency
-            p50, interval = cells.ms(latency.p50_ms), timing.p50_interval(run)
+            p50, interval = cells.bare_ms(latency.p50_ms), timing.p50_interval(run)
             if interval is not None:
                 ends = f"({interval.low:.3g} to {interval.high:.3g})"
                 p50 = Cell(f"{p50.text} {ends}", latency.p50_ms)
             codes = dict.fromkeys(issue.code for issue in run.issues if issue.severity != "note")
             trust = f"{run.validity}: {', '.join(codes)}" if codes else run.validity
+            threads = plural(run.threads, "thread")
+            runtime = f"{run.runtime.name} {run.runtime.version}, {threads}"
             energy = None if run.energy is None else run.energy.per_inference_mj
             rows.append(
                 (
-                    Cell(run_label(run, role)), Cell(item.label), p50, cells.ms(latency.p90_ms),
-                    cells.ms(latency.p99_ms), cells.ms(run.first_ms), cells.ms(run.init_ms),
-                    cells.size(run.peak_rss_bytes), cells.size(run.arena_bytes),
-                    cells.count(latency.count), cells.count(run.threads),
-                    Cell(f"{run.runtime.name} {run.runtime.version}"),
-                    cells.number(energy, "{:.3g} mJ"),
+                    Cell(run_label(run, role)), Cell(item.label), p50,
                     Cell(trust, None, cells.VALIDITY_TONES[run.validity]),
+                    cells.bare_ms(latency.p90_ms), cells.bare_ms(latency.p99_ms),
+                    cells.bare_ms(run.first_ms), cells.bare_ms(run.init_ms),
+                    cells.size(run.peak_rss_bytes), cells.size(run.arena_bytes),
+                    cells.count(latency.count), Cell(runtime), cells.number(energy, "{:.3g} mJ"),
                 )
             )  # fmt: skip
-    has_energy = any(run.energy is not None for item in measured for run in item.result.runs)
-    note = (
-        ""
-        if has_energy
-        else "Energy was not measured: no device has an energy meter that edgeq can read."
-    )
-    return Table("Every run", titles, tuple(rows), note)
+    return Table("Every run", titles, tuple(rows))

@@ -99,7 +99,7 @@ def _error_plot(report: DebugReport, prefix: str) -> XYPlot:
     return XYPlot(
         f"SQNR of {plural(len(report.layers), 'layer')}",
         f"The worst is {short(worst.name, prefix)} ({worst.operator}): {_costs(worst)}. "
-        f"Identical results stand at {_TOP_DB:g} dB.",
+        f"Identical results are drawn at {_TOP_DB:g} dB.",
         "layers in execution order" if is_ordered else "layers, the most costly first",
         (Panel("SQNR, dB", series, tips=tuple(tips)),),
     )
@@ -141,8 +141,8 @@ def _layer_table(report: DebugReport, prefix: str) -> Table:
             cells.db(layer.accumulated_sqnr_db),
             Cell(layer.operator),
             cells.count(layer.position),
-            cells.number(layer.range_use, "{:.0%}"),
-            cells.number(layer.saturation_share, "{:.2%}"),
+            cells.percent(layer.range_use, 0),
+            cells.percent(layer.saturation_share, 2),
             cells.number(layer.weight_spread, "{:.1f}x"),
             Cell(layer.cause or "-"),
             Cell(layer.remedy or "-"),

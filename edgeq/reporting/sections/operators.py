@@ -68,7 +68,7 @@ def _time_bars(
     shown = sum(op.share for op in longest)
     return BarPlot(
         f"The longest operators on {profile.facts.device}",
-        f"{plural(len(groups), 'operator')} with {shown:.0%} of the time of all. "
+        f"{plural(len(groups), 'operator')} with {100 * shown:.0f} % of the time of all. "
         f"Whole inference {show_ms(own.latency_ms)}.",
         "milliseconds per inference",
         legend,
@@ -86,7 +86,7 @@ def _operator_table(
         row = [
             Cell(short(op.name, prefix)),
             cells.number(op.time_ms, "{:.4f}"),
-            Cell(f"{op.share:.1%}", op.share, "", Share(op.share)),
+            cells.percent(op.share, figure=Share(op.share)),
         ]
         if twins:
             twin = twins.get(op.index)
@@ -127,7 +127,7 @@ def _type_table(profile: Profile) -> Table:
             Cell(item.operator),
             cells.count(item.count),
             cells.number(item.time_ms, "{:.4f}"),
-            Cell(f"{item.share:.1%}", item.share, "", Share(item.share)),
+            cells.percent(item.share, figure=Share(item.share)),
         )
         for item in profile.models[0].types
     ]

@@ -45,7 +45,11 @@ def _record_table(gathered: Gathered) -> Table:
         origin = record.provenance
         made = [Cell("-")] * 3
         if origin is not None:
-            texts = (origin.created, origin.edgeq, f"{origin.system} {origin.machine}")
+            texts = (
+                origin.created.replace("T", " "),
+                origin.edgeq,
+                f"{origin.system} {origin.machine}",
+            )
             made = list(map(Cell, texts))
         trust = Cell(record.validity, None, cells.VALIDITY_TONES[record.validity])
         rows.append((Cell(record.path), Cell(record.kind), *made, trust, Cell(record.sha256[:16])))

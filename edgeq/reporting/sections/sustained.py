@@ -10,7 +10,7 @@ from edgeq.values import Sustained
 from edgeq.wording import plural, show_ms
 
 _TITLES = cells.columns(
-    ">from", ">p50", ">p90", ">inferences", ">clock", ">temperature", "slowed by"
+    ">from", ">p50 ms", ">p90 ms", ">inferences", ">clock", ">temperature", "slowed by"
 )
 
 
@@ -25,9 +25,9 @@ def section(gathered: Gathered) -> Section:
             blocks.append(_time_plot(label, item, run.sustained, role))
             rows = tuple(
                 (
-                    cells.number(window.began_s, "{:.0f} s"),
-                    cells.ms(window.p50_ms),
-                    cells.ms(window.p90_ms),
+                    Cell(f"{round(window.began_s, 1):g} s", window.began_s),
+                    cells.bare_ms(window.p50_ms),
+                    cells.bare_ms(window.p90_ms),
                     cells.count(window.count),
                     cells.number(window.clock_mhz, "{:.0f} MHz"),
                     cells.number(window.temperature_celsius, "{:.0f} °C"),

@@ -37,10 +37,13 @@ def segmenter(end: str = "softmax") -> bytes:
         options.outputType = flatbuffer.dtype_code("int32")
         inputs = [last, net.constant(-1, "int32")]
         return net.content(net.add("ARG_MAX", inputs, shape[:3], "int32", options=options))
-    if end == "flat":
+    if end in ("flat", "unflattened"):
         flat = [1, SIDE * SIDE, CLASSES]
         last, shape = net.add("RESHAPE", [last, net.constant(flat, "int32")], flat), flat
     scores = net.add("SOFTMAX", [last], shape)
+    if end == "unflattened":
+        image = [1, SIDE, SIDE, CLASSES]
+        scores = net.add("RESHAPE", [scores, net.constant(image, "int32")], image)
     if end == "channels first":
         order = net.constant([0, 3, 1, 2], "int32")
         scores = net.add("TRANSPOSE", [scores, order], [1, CLASSES, SIDE, SIDE])
@@ -75,7 +78,8 @@ def wrong(path: Path, content: bytes, axis: int | None) -> float:
 
 
 @pytest.mark.parametrize(
-    ("end", "axis"), [("softmax", 3), ("numbers", None), ("flat", 2), ("channels first", 1)]
+    ("end", "axis"),
+    [("softmax", 3), ("numbers", None), ("flat", 2), ("channels first", 1), ("unflattened", 3)],
 )
 def test_classes_are_spread_over_one_step(tmp_path: Path, end: str, axis: int | None) -> None:
     content = segmenter(end)
@@ -85,12 +89,23 @@ def test_classes_are_spread_over_one_step(tmp_path: Path, end: str, axis: int | 
     (before, steps), (after, _) = map(biases, files)
     wanted = (np.arange(CLASSES) / (CLASSES - 1) - 0.5) * steps
     np.testing.assert_allclose(after - before, wanted, atol=0.5001)
+    assert list(spread_ties(files[0].read_bytes())[1].values()) == [axis]
     (note,) = (item.message for item in made.issues if item.code == "convert.ties")
     rates = [wrong(file, content, axis) for file in files]
     assert rates[1] < 0.85 * rates[0]
     assert not [item for item in plain.issues if item.code == "convert.ties"]
     assert note.startswith(f"the classes of output {made.certificate.outputs[0].name!r} are spread")
     assert made.certificate.problems == () and made.certificate.float_islands == 0
+
+
+def test_the_axis_is_that_of_the_output_behind_a_squeeze(tmp_path: Path) -> None:
+    net = Builder()
+    scores = net.add("SOFTMAX", [logits(net, (1, 1, 1, 4))], [1, 1, 1, CLASSES])
+    options = schema.SqueezeOptionsT()
+    options.squeezeDims = [1, 2]
+    content = net.content(net.add("SQUEEZE", [scores], [1, CLASSES], options=options))
+    convert(content, tmp_path, "made", data=SAMPLES[:, :1, :1], corrections="none")
+    assert list(spread_ties((tmp_path / "made.tflite").read_bytes())[1].values()) == [1]
 
 
 def test_a_layer_that_something_else_reads_is_left_alone(tmp_path: Path) -> None:

@@ -46,6 +46,25 @@ def test_a_constant_minus_the_input_is_no_offset() -> None:
     assert found(("ADD", 255.0), first="constant") == (1.0, 255.0)
 
 
+@pytest.mark.parametrize(
+    ("name", "constants"),
+    [("MUL", [0.001, 1, 1000]), ("MUL", [-1, 1, 1]), ("SUB", [0, 5, 5]), ("SUB", [2, 3, 5])],
+)
+@pytest.mark.parametrize("shape", [SHAPE, [1, 3]])
+def test_constants_that_differ_much_have_no_mean(
+    name: str, constants: list[float], shape: list[int]
+) -> None:
+    """The columns of a table have such constants, or the bands of a spectrogram."""
+    net = Builder()
+    own = net.constant(np.array(constants, np.float32))
+    content = net.content(net.add(name, [net.input(shape), own], shape))
+    assert find_rescaling(flatbuffer.parse(content, "it")) is None
+
+
+def test_zeros_of_all_channels_are_an_offset() -> None:
+    assert found(("MUL", [0.25, 0.25, 0.25]), ("ADD", [0, 0, 0])) == (0.25, 0)
+
+
 def test_of_several_inputs_none_is_chosen() -> None:
     net = Builder()
     both = [net.input(SHAPE, name=name) for name in "ab"]

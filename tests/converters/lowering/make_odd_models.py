@@ -29,6 +29,7 @@ class Signatures(tf.Module):
 
 
 def main(folder: Path) -> None:
+    keras.utils.set_random_seed(0)
     layers = keras.layers
     vector = keras.Input((4,), name="x")
     dense = keras.Model(vector, layers.Dense(3)(vector))

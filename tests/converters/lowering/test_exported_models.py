@@ -130,7 +130,7 @@ def test_shapes_are_fixed(own: Any, settings: Any, fixed: Any) -> None:
 def test_shapes_that_cannot_be_fixed() -> None:
     assert complaint(UsageError, fix_shapes, ConvertOptions(), {"x": (-1, 3, -1, 8)}) == (
         "Input 'x' is 1x3x?x8, and this kind of model is lowered with fixed shapes. "
-        "Pass --input-shape x=1,3,?,8 with a number for each ?."
+        "Pass --input-shape 'x=1,3,?,8' with a number for each ?."
     )
     assert complaint(UsageError, fix_shapes, ConvertOptions(batch=4), {"x": (1, 3)}) == (
         "--batch 4 does not fit input 'x', which the model fixes to 1x3. Export it with a dynamic "

@@ -313,6 +313,7 @@ def test_a_live_keras_model_converts_and_is_left_as_it_was(tmp_path: Path) -> No
     """In a separate process, which must import TensorFlow, as the user's has."""
     code = f"""
 import keras, numpy as np, edgeq
+keras.utils.set_random_seed(1)
 rows = keras.Input((28, 28), name="rows")
 state = keras.layers.GRU(8)(keras.layers.Rescaling(1 / 255)(rows))
 model = keras.Model(rows, keras.layers.Dense(10, activation="softmax")(state))

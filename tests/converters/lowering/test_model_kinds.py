@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 
 from edgeq import models
 from edgeq.converters.lowering.model_kinds import identify
-from edgeq.errors import SourceError
+from edgeq.errors import SourceError, nearest_path
 from edgeq.tflite.flatbuffer import read_content
 
 SUPPORTED = (
@@ -59,6 +61,16 @@ def test_a_typing_error_names_the_nearest(tmp_path: Path) -> None:
         assert caught.value.hint == f"Did you mean '{tmp_path}/{meant}'?"
 
 
+def test_the_folder_is_closed_when_it_has_too_many_names(tmp_path: Path) -> None:
+    for number in range(1001):
+        (tmp_path / f"{number}.tflite").touch()
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        nearest_path(tmp_path / "model.keras")
+        gc.collect()
+    assert found == []
+
+
 def test_empty(tmp_path: Path) -> None:
     path = tmp_path / "empty.keras"
     path.touch()
@@ -69,7 +81,7 @@ def test_a_text_file_named_keras(tmp_path: Path) -> None:
     path = tmp_path / "notes.keras"
     path.write_text("my notes")
     assert complaint(path) == (
-        f"PATH is not a model: it starts with b'my notes', and a .keras file is a zip. {SUPPORTED}"
+        f"PATH is not a model: it is a text file, and a .keras file is a zip. {SUPPORTED}"
     )
 
 
@@ -77,7 +89,7 @@ def test_a_cut_off_keras_file(tmp_path: Path) -> None:
     path = tmp_path / "cut.keras"
     path.write_bytes(models.path("fmnist_cnn.keras").read_bytes()[:5000])
     assert complaint(path) == (
-        "PATH is damaged or truncated: File is not a zip file. Export or copy the model again."
+        "PATH is not a model: it is a damaged or truncated zip file. Export or copy it again."
     )
 
 
@@ -99,7 +111,7 @@ def test_another_zip(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.jpg", b"")
     assert complaint(path) == (
-        f"PATH is a zip file, but neither from Keras nor from torch.export. {SUPPORTED}"
+        "PATH is not a model: it is a zip file. Unpack it, and name the file that you need."
     )
 
 
@@ -128,7 +140,8 @@ def test_files_of_torch_export(tmp_path: Path, names: tuple[str, ...]) -> None:
 def test_a_package_of_pytorch(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "net.pt", "net/archive_format", "net/data/aotinductor/model.so")
     assert complaint(path) == (
-        "PATH is a PyTorch package without an exported program, such as AOTInductor's. " + EXPORT
+        "PATH is not a model: it is a PyTorch package without a program, as of AOTInductor. "
+        + EXPORT
     )
 
 
@@ -136,8 +149,8 @@ def test_onnx(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     path.write_bytes(b"\x08\x08\x12\x07pytorch")
     assert identify(path) == "onnx"
-    path.write_bytes(b"version https")
+    path.write_bytes(b"\xff\x00")
     assert complaint(path) == (
-        "PATH is not a model: it starts with b'version ', and an .onnx file starts with \\x08. "
+        "PATH is not a model: it starts with b'\\xff\\x00', and an .onnx file starts with \\x08. "
         f"{SUPPORTED}"
     )

@@ -278,7 +278,7 @@ def test_another_backend_lowers_what_the_first_one_cannot(
         ) as caught:
             read_exported(onnx_models / "grouped.onnx")
         assert caught.value.hint is not None
-        assert caught.value.hint.endswith(f"{python} -m pip install 'onnx2tf[tensorflow]'.")
+        assert caught.value.hint.endswith(f'{python} -m pip install "onnx2tf[tensorflow]".')
         return
     model = read_exported(onnx_models / "grouped.onnx")
     assert model.max_deviation is not None and model.max_deviation < 1e-5

@@ -53,6 +53,19 @@ def test_a_class_folder_whose_name_is_no_text_has_its_escape_in_the_record(tmp_p
     assert open_samples(tmp_path, [COLOUR]).ref.class_names == ("a\\udcff", "b")
 
 
+def test_what_macs_and_notebooks_leave_in_a_folder_is_no_class(tmp_path):
+    for name in ("cat/1.png", "dog/1.png", "dog/._1.png", "__MACOSX/._cat", ".ipynb_checkpoints/a"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"\0\5")
+    for name in ("cat/1.png", "dog/1.gif"):
+        save(tmp_path / name, PIXELS[:, :, 0])
+    (tmp_path / "dog/1.png").unlink()
+    samples = open_samples(tmp_path, [COLOUR])
+    assert (samples.class_names, samples.count) == (("cat", "dog"), 2)
+    assert [sample.label for sample in samples.iterate()] == [0, 1]
+
+
 def test_digest_covers_names_and_bytes_of_images_only(tmp_path):
     save(tmp_path / "a.png")
     digest = open_samples(tmp_path, [COLOUR]).ref.sha256
@@ -223,8 +236,8 @@ def test_16_bits_are_kept_and_refused_as_colour(tmp_path):
     [
         (
             [],
-            "{0} holds no images, .npy or .wav files. Looked for .bmp, .jpeg, .jpg, .pgm, .png, "
-            ".ppm, .webp, .npy, .wav files.",
+            "{0} holds no images, .npy or .wav files. Looked for .bmp, .gif, .jpeg, .jpg, .pgm, "
+            ".png, .ppm, .webp, .npy, .wav files.",
         ),
         (
             ["a.png", "cat/a.png"],
@@ -232,9 +245,9 @@ def test_16_bits_are_kept_and_refused_as_colour(tmp_path):
             "Keep either images only, or one folder of images per class.",
         ),
         (
-            ["cat/a.png"],
-            "{0} holds a single class folder, cat/. "
-            "For images without labels name that folder: --data {0}/cat",
+            ["cat 1/a.png"],
+            "{0} holds a single class folder, cat 1/. "
+            "For images without labels name that folder: --data '{0}/cat 1'",
         ),
     ],
 )

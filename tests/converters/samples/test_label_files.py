@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeq.converters.samples.folders import FolderSource
 from edgeq.converters.samples.label_files import LabelledData
 from edgeq.converters.samples.open_samples import Samples, open_samples
 from edgeq.converters.samples.preprocessing import parse_preprocessing
@@ -90,6 +91,18 @@ def test_the_digest_covers_labels(images: Path, tmp_path: Path) -> None:
     first = opened(images, write(tmp_path / "1.json", coco())).ref.sha256
     assert opened(images, write(tmp_path / "2.json", coco())).ref.sha256 == first
     assert opened(images, write(tmp_path / "3.json", coco(annotations=[]))).ref.sha256 != first
+
+
+def test_the_samples_are_read_once_for_both_digests(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples, read = opened(images, write(tmp_path / "coco.json", coco())), []
+    take = FolderSource._read
+    monkeypatch.setattr(
+        FolderSource, "_read", lambda self, index: read.append(index) or take(self, index)
+    )
+    assert samples.ref == samples.ref
+    assert read == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

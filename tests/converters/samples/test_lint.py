@@ -97,6 +97,10 @@ def test_integers_that_are_no_pixels_need_no_rescaling():
 
 RESCALING = InputHints("x", rescaling=(1 / 255, 0.0), why="the model begins with Rescaling(1/255)")
 SYMMETRIC = InputHints("x", rescaling=(1 / 127.5, -1.0))
+IMAGENET = InputHints("x", rescaling=(0.0168, -2.022))  # of 0 to 255, a mean over the colours
+CAFFE = InputHints("x", rescaling=(1.0, -114.8))
+MNIST = InputHints("x", rescaling=(1 / 0.3081, -0.1307 / 0.3081))  # of 0 to 1
+DECIBELS = InputHints("x", rescaling=(1 / 15, 40 / 15))
 
 
 @pytest.mark.parametrize(
@@ -122,6 +126,33 @@ SYMMETRIC = InputHints("x", rescaling=(1 / 127.5, -1.0))
             "data.range_mismatch",
             "Input 'x' is fed -128 to 127, but the model expects 0 to 255 (the model begins with "
             "Rescaling(1/255)): check the preprocessing.",
+        ),
+        (
+            PIXELS / 255,
+            IMAGENET,
+            "data.normalized_twice",
+            "Input 'x' is fed 0 to 1, but the model expects -58.2143 to 298.929: "
+            "it looks normalized before the model does it.",
+        ),
+        (
+            PIXELS / 127.5 - 1,
+            CAFFE,
+            "data.normalized_twice",
+            "Input 'x' is fed -1 to 1, but the model expects 0 to 229.6: "
+            "it looks normalized before the model does it.",
+        ),
+        (
+            PIXELS,
+            MNIST,
+            "data.not_normalized",
+            "Input 'x' is fed 0 to 255, but the model expects -0.7936 to 1.055: "
+            "it looks not normalized.",
+        ),
+        (
+            PIXELS * 1.4,
+            InputHints("x", rescaling=(1 / 255, -0.5)),
+            "data.range_mismatch",
+            "Input 'x' is fed 0 to 357, but the model expects 0 to 255: check the preprocessing.",
         ),
         (
             PIXELS,
@@ -164,6 +195,11 @@ def test_wrong_scale_is_told_with_the_numbers(array, hint, code, message):
         (PIXELS, [RESCALING]),
         (PIXELS, [SYMMETRIC]),
         (PIXELS * 0.2, [RESCALING]),
+        (PIXELS, [InputHints("x", rescaling=(1 / 255, -0.5))]),
+        (PIXELS, [IMAGENET]),
+        (PIXELS, [CAFFE]),
+        (PIXELS / 255, [MNIST]),
+        (NORMAL * 15 - 40, [DECIBELS]),
         (PIXELS / 127.5 - 1, [InputHints("x", expects=(-1.0, 1.0))]),
         (PIXELS / 255, [InputHints("x")]),
         (PIXELS, []),
@@ -172,6 +208,21 @@ def test_wrong_scale_is_told_with_the_numbers(array, hint, code, message):
 )
 def test_plausible_scale_raises_no_doubt(array, hints):
     assert lint(array.astype(np.float32), *hints) == ()
+
+
+SOUND = NORMAL * 6_000
+
+
+@pytest.mark.parametrize("shape", [(1, 128), (1, 128, 1), (-1, 1, 128)])
+def test_the_range_of_other_inputs_than_images_is_on_both_sides_of_zero(shape):
+    spec, sound = TensorSpec("x", shape, "float32"), InputHints("x", rescaling=(1 / 32768, 0.0))
+    assert lint(SOUND, sound, spec=spec) == ()
+    message = (
+        f"Input 'x' is fed {NORMAL.min():g} to {NORMAL.max():g}, but the model expects -32768 to "
+        "32768: it looks normalized before the model does it."
+    )
+    assert lint(NORMAL, sound, spec=spec) == (make_issue("data.normalized_twice", message),)
+    assert lint(NORMAL, InputHints("x", rescaling=(16.0, 0.0)), spec=spec) == ()  # by sqrt(256)
 
 
 def test_wrong_statistics_come_with_what_the_range_tells():

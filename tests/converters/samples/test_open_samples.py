@@ -97,6 +97,12 @@ def test_digest_depends_on_values_only():
         ),
         ({"x": ROWS[:0]}, [VECTOR], "<arrays> holds no samples."),
         (
+            {"x": np.zeros((2, 12), np.uint8)},
+            [TensorSpec("x", (1, 2, 2, 3), "float32")],
+            "Input 'x' takes 2x2x3, but sample 0 of <arrays> is 12. Store the samples as "
+            "x.reshape(-1, 2, 2, 3).",
+        ),
+        (
             ROWS,
             [VECTOR, TOKENS],
             "The data is one array, but the model's inputs are 'x_in', 'tokens'. "

@@ -253,6 +253,24 @@ def test_the_width_is_resized_before_the_height():
     np.testing.assert_array_equal(apply(Preprocessing(resize=(8, 8)), pixels), expected)
 
 
+def triangles(size: int, output: int) -> np.ndarray:
+    """The weights that docs/data.md describes: [output, size], a row for each output pixel."""
+    ratio = size / output
+    centre, reach = (np.arange(output)[:, np.newaxis] + 0.5) * ratio, max(1, ratio)
+    weights = np.maximum(0, 1 - np.abs(np.arange(size) + 0.5 - centre) / reach)
+    return weights / weights.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("size", [(9, 12), (31, 17), (64, 70), (11, 80)])
+def test_pixels_are_those_of_the_documented_formula(size):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 53, 3), np.uint8)
+    wide = np.floor(np.einsum("ow,hwc->hoc", triangles(53, size[1]), pixels) + 0.5)
+    expected = np.einsum("oh,hwc->owc", triangles(40, size[0]), wide)
+    # Rounded to whole levels; one of Pillow's fixed-point numbers may be rounded the other way.
+    apart = np.abs(apply(Preprocessing(resize=size), pixels) - expected)
+    assert apart.max() < 1.5 and apart.mean() < 0.3
+
+
 @pytest.mark.parametrize("shape", [(6, 4), (6, 4, 1), (6, 4, 3)])
 def test_resizing_keeps_the_dimensions(shape):
     resized = apply(Preprocessing(resize=(3, 2)), np.ones(shape, np.uint8))

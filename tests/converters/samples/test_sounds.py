@@ -7,9 +7,9 @@ import wave
 import numpy as np
 import pytest
 
-from edgeq.converters.samples.front_end import transform
 from edgeq.converters.samples.open_samples import open_samples
 from edgeq.converters.samples.preprocessing import apply, format_preprocessing, parse_preprocessing
+from edgeq.converters.samples.sounds.front_end import transform
 from edgeq.errors import DataError, UsageError
 from edgeq.issues import make_issue
 from edgeq.models import words
@@ -138,6 +138,12 @@ def tensorflow_features():
          "input 'sound' is 31x20."),
         (WORDS.replace("7600", "12000"), "low=80 and high=12000 must rise from 0 to half of "
          "rate=22050."),
+        ("sound=spectrogram,rate=8000,window=255,hop=128,low=20", "low= is not for "
+         "sound=spectrogram. It is for sound=log-mel or sound=mfcc."),
+        ("sound=spectrogram,rate=8000,window=255,hop=128,filters=htk", "filters= is not for "
+         "sound=spectrogram. It is for sound=log-mel or sound=mfcc."),
+        (f"{WORDS},coefficients=10", "coefficients= is not for sound=log-mel. It is for "
+         "sound=mfcc."),
         (f"{WORDS},fft=512", "fft=512 is smaller than window=1024."),
         (f"{WORDS},resize=31x20", "sound= and resize= cannot be combined for input 'sound'. "
          "Numbers may follow a front end: scale=, offset=, mean=, std=."),
@@ -151,7 +157,7 @@ def test_front_ends_that_cannot_be_are_refused(text, message):
 def test_a_clip_that_is_no_sound_is_named():
     how = declare(WORDS)
     with raises(
-        "Sample 1 holds int64 values: sound= needs real values from -1 to 1, or signed integers "
+        "Sample 1 holds int64 values: a sound has real values from -1 to 1, or signed integers "
         "of 8 to 32 bits."
     ):
         apply(how, np.zeros(22050, np.int64), "sample 1")
@@ -229,8 +235,8 @@ def test_files_of_the_standard_library_are_read(tmp_path):
          "ffmpeg -i IN.wav -ar 22050 OUT.wav"),
         ({"channels": 2}, "Sound b.wav of {0} has 2 channels instead of one. Mix them: "
          "ffmpeg -i IN.wav -ac 1 OUT.wav"),
-        ({"tag": 2}, "Sound b.wav of {0} has format 2 with 32 bits; edgeq reads PCM of 8 to 32 "
-         "bits and floats. Convert it: ffmpeg -i IN.wav -c:a pcm_s16le OUT.wav"),
+        ({"tag": 2}, "Sound b.wav of {0} has format 2 with 32 bits; only PCM of 8 to 32 bits "
+         "and floats are read. Convert it: ffmpeg -i IN.wav -c:a pcm_s16le OUT.wav"),
     ],
 )  # fmt: skip
 def test_sounds_that_do_not_fit_are_named(tmp_path, options, message):
@@ -255,7 +261,7 @@ def test_sounds_that_do_not_fit_are_named(tmp_path, options, message):
             + struct.pack("<HHIIHH", 1, 1, 8000, 32000, 4, 24)
             + b"data\x20\0\0\0"
             + b"\0" * 32,
-            "has 24 bits in 4 bytes, which edgeq does not read. "
+            "has 24 bits in 4 bytes, which is not read. "
             "Convert it: ffmpeg -i IN.wav -c:a pcm_s16le OUT.wav",
         ),
     ],
@@ -317,5 +323,5 @@ def test_damaged_bytes_give_a_sound_or_one_sentence(tmp_path):
 def test_a_long_clip_is_transformed_in_blocks(monkeypatch):
     clip = sounds(1)[0]
     whole = apply(declare(WORDS), clip)
-    monkeypatch.setattr("edgeq.converters.samples.front_end._BLOCK_POINTS", 5 * 1024)
+    monkeypatch.setattr("edgeq.converters.samples.sounds.features._BLOCK_POINTS", 5 * 1024)
     np.testing.assert_allclose(apply(declare(WORDS), clip), whole, rtol=1e-6)

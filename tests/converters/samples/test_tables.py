@@ -61,7 +61,12 @@ def test_rows_are_picked_by_index(tmp_path):
             "{} has no header: its first line is all numbers. "
             "The first line must name the columns.",
         ),
-        ("a;b\n1;2\n", [PAIR], "{} has columns that are not separated by commas: 'a;b'."),
+        (
+            "a;b\n1;2\n",
+            [PAIR],
+            "{} has columns that are not separated by commas: 'a;b'. "
+            "Export it with commas, and with points in numbers such as 0.5.",
+        ),
         ("a,a\n1,2\n", [PAIR], "{} has 2 columns named 'a'."),
         ("a,b\n1,2\n1,2,3\n", [PAIR], "Line 3 of {} has 3 fields, the header has 2."),
         ("a,b\n1,2\n1,\n", [PAIR], "Column 'b' in line 3 of {} holds '', not a number."),

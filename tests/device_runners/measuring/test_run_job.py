@@ -235,6 +235,7 @@ def test_tflite_runtime_is_really_the_one_measured(
         ("", None),
         ("raspberrypi", "For a board over SSH, add its user, such as pi@raspberrypi"),
         ("pi.local:22", "For a board over SSH, add its user, such as pi@pi.local:22"),
+        ("lcoal", "Did you mean 'local'? For a board over SSH, add its user, such as pi@lcoal"),
         ("local,pi", "Name one device of this list."),
     ],
 )

@@ -71,7 +71,10 @@ def _library(name, *arguments, **keywords):
 
 
 def _locking(handle, mode, count):
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise PermissionError(13, "Permission denied") from error  # as `_locking` does
 
 
 def _kill(number, signal):

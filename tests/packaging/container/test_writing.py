@@ -133,7 +133,7 @@ def test_a_link_stays_and_what_it_points_to_is_written(package: Package, tmp_pat
 @pytest.mark.parametrize(
     ("output", "words"),
     [(".", "is a folder in use"), ("..", "is a folder in use"), ("out.tar.gz", "ends in .gz"),
-     ("model.aar", "ends in .aar"), ("missing/p", "There is no folder"),
+     ("model.aar", "ends in .aar"), ("missing/p", "Make its folder: mkdir -p "),
      ("missing/p.zip", "There is no folder"), ("n" * 300, "File name too long"),
      ("file", "is a file and not a package"), ("folder.zip", "is a folder and not a package"),
      ("m.tflite.zip", "is the input m.tflite.zip itself"), ("loop", "leads back to itself")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,23 @@ def test_what_is_no_list_of_names_is_refused(tmp_path: Path, content: bytes, wor
     path.write_bytes(content)
     with pytest.raises(UsageError, match=words):
         read_labels(path)
+
+
+def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").touch()
+    with pytest.raises(UsageError, match=f"Did you mean '{tmp_path}/labels.txt'. Give a text file"):
+        read_labels(tmp_path / "label.txt")
+
+
+@pytest.mark.parametrize("between", [" ", "\t", ": ", " , "])
+def test_the_command_that_removes_numbers_gives_the_names(tmp_path: Path, between: str) -> None:
+    path = tmp_path / "my labels.txt"
+    path.write_text(f"0{between}cat\n1{between}dog 2\n")
+    with pytest.raises(UsageError) as caught:
+        read_labels(path)
+    command = (caught.value.hint or "").removeprefix("Remove the numbers: ")
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+    assert read_labels(tmp_path / "names.txt") == ("cat", "dog 2")
 
 
 def test_one_name_for_two_classes_is_a_warning(int8_mobilenet: Path) -> None:

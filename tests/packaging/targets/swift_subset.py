@@ -531,7 +531,7 @@ class Program:
         arguments = [(label, self._value(item, names)) for label, item in pairs]
         values = [value for _, value in arguments]
         if target[0] == "[":  # [UInt8](repeating: 0, count: 3)
-            item = INTEGERS[self._value(target[1][0], names)](values[0])
+            item = convert(self._value(target[1][0], names), values[0])
             return [item] * values[1]
         if target[0] == "member":
             return self._method(self._value(target[1], names), target[2], values)
@@ -543,8 +543,8 @@ class Program:
             return min(one, other) if name == "min" else max(one, other)
         if name == "abs":
             return abs(values[0])
-        if name in ("exp", "tanh") and type(values[0]) is float:
-            return math.exp(values[0]) if name == "exp" else math.tanh(values[0])
+        if name in ("exp", "tanh", "log", "sqrt") and type(values[0]) is float:
+            return getattr(math, name)(values[0])
         if name in ("Array", "String"):
             return list(values[0]) if name == "Array" else str(values[0])
         if name in INTEGERS or name in ("Int", "Float", "Double"):

@@ -13,12 +13,14 @@ import itertools
 import json
 import os
 import pickle
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tarfile
 import time
+import wave
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +35,7 @@ import pytest
 
 from edgeq import api, models
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
+from edgeq.converters.samples.open_samples import open_samples
 from edgeq.device_runners.devices import environment
 from edgeq.device_runners.devices.addresses import resolve_device
 from edgeq.device_runners.devices.board import BoardDevice
@@ -48,6 +51,7 @@ from edgeq.packaging.golden.vectors import golden_files
 from edgeq.packaging.targets import find_target, python
 from edgeq.packaging.targets.python import command as own_command
 from edgeq.packaging.targets.python.wheel import pep440
+from edgeq.tflite import quantmath
 from edgeq.tflite.model_file import parse_model, read_model
 from tests.conftest import share
 
@@ -127,6 +131,14 @@ CASES = {
         doubled([1, 9, 7, 3], Kind.INT8, -128, ("np", "tensors")),
         {"np": PIXELS},
         ["channels=bgr,scale=1/255"],
+    ),
+    "word": Case(
+        doubled([1, 6, 8], Kind.INT8, -3, ("clip", "said")),
+        {
+            "clip": RANDOM.integers(-9000, 9000, (6, 600), np.int16)
+            // np.int16([[30], [9], [3]] * 2)
+        },
+        ["sound=mfcc,rate=8000,window=200,hop=80,fft=200,bands=12,coefficients=8,mean=-1,std=7"],
     ),
 }
 
@@ -642,7 +654,90 @@ def test_what_is_no_number_of_json_is_null(
     assert done.stderr.endswith("two_inputs: Input 'minuend' contains NaN or infinity.\n")
 
 
-@pytest.mark.parametrize("name", ["image", "two_inputs", "signed_io"])
+def write_wav(path: Path, sound: np.ndarray, rate: int = 8000) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((sound * 32768).astype("<i2").tobytes())
+    return path
+
+
+def test_sounds_become_the_measured_features(
+    imported: Any, ingredients: dict[str, PackageInputs], tmp_path: Path
+) -> None:
+    """From files, with a rate and without, cut or followed by zeros as in a data set."""
+    model = imported("word").Word()
+    contract = ingredients["word"].contract
+    for vector in ingredients["word"].golden.vectors:
+        sound, wanted = vector.sounds["clip"], vector.inputs["clip"]
+        path = write_wav(tmp_path / f"{vector.index}.wav", np.append(sound, [0.5] * 100))
+        whole = (sound * 32768).astype(np.int16)
+        for given in (
+            path,
+            str(path),
+            sound,
+            (sound, 8000),
+            whole,
+            np.append(whole, np.int16([9, 9])),
+        ):
+            np.testing.assert_array_equal(model.preprocess(given)["clip"], wanted)
+        real = model.predict(path).said
+        np.testing.assert_allclose(real, vector.real["said"][0], atol=0.051)
+    (tmp_path / "data").mkdir()
+    short = write_wav(tmp_path / "data" / "a.wav", sound[:300])
+    spec = contract.inputs[0].spec
+    (sample,) = open_samples(short.parent, [spec], contract.declared).iterate()
+    wanted = quantmath.quantize(sample.inputs["clip"][np.newaxis], spec)
+    np.testing.assert_array_equal(model.preprocess(short)["clip"], wanted)
+
+
+@pytest.mark.parametrize(
+    ("sound", "said"),
+    [
+        ((np.zeros(600), 16000), "The sound has 16000 samples per second, not 8000."),
+        (np.zeros((600, 2)), "The sound is 600x2: a sound has one channel"),
+        (np.zeros(600, np.int64), "The sound holds int64 values"),
+        (np.full(600, np.nan), "Input 'clip' contains NaN or infinity"),
+    ],
+)
+def test_a_sound_that_does_not_fit_is_told(imported: Any, sound: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        imported("word").Word().predict(sound)
+
+
+def test_a_wav_file_is_predicted(
+    packages: dict[str, dict[str, bytes]], ingredients: dict[str, PackageInputs], tmp_path: Path
+) -> None:
+    vector = ingredients["word"].golden.vectors[0]
+    folder = write({**packages["word"], **packages["float_io"]}, tmp_path)
+    write_wav(folder / "a.wav", vector.sounds["clip"])
+    found = json.loads(run(folder, "word", "a.wav").stdout)["said"]
+    np.testing.assert_allclose(found, vector.real["said"][0], atol=0.051)
+    write_wav(folder / "b.wav", vector.sounds["clip"], 16000)
+    assert run(folder, "word", "b.wav").stderr.endswith(
+        "word: Sound b.wav has 16000 samples per second, not 8000. Convert it: ffmpeg -i IN.wav "
+        "-ar 8000 OUT.wav\n"
+    )
+    assert "is not a complete .npy or .npz file" in run(folder, "float_io", "a.wav").stderr
+
+
+@pytest.mark.parametrize(
+    ("constant", "changed"),
+    [("hop=80", "hop=79"), ("window=200", "window=199"), ("bands=12", "bands=13")],
+)
+def test_the_smoke_test_fails_with_another_front_end(
+    packages: dict[str, dict[str, bytes]], tmp_path: Path, constant: str, changed: str
+) -> None:
+    folder = write(packages["word"], tmp_path)
+    path = folder / "word" / "runner.py"
+    path.write_text(path.read_text().replace(constant, changed))
+    done = run(folder, "word")
+    assert done.returncode == 1
+    assert re.search(r"features of clip: .*\n  input clip: 0 of", done.stdout)
+
+
+@pytest.mark.parametrize("name", ["image", "two_inputs", "signed_io", "word"])
 def test_the_readmes_example_runs(
     name: str,
     packages: dict[str, dict[str, bytes]],
@@ -655,6 +750,8 @@ def test_the_readmes_example_runs(
         np.save(folder / f"{given.identifier}.npy", raw)
         if name == "image":
             PIL.Image.fromarray(raw).save(folder / f"{given.identifier}.png")
+        if name == "word":
+            write_wav(folder / "clip.wav", item.golden.vectors[0].sounds["clip"])
     example = packages[name]["README.md"].decode().split("```python\n")[1].split("```")[0]
     done = subprocess.run(
         [sys.executable, "-c", example], cwd=folder, capture_output=True, text=True, check=False

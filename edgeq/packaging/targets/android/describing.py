@@ -15,6 +15,7 @@ from edgeq.packaging.contract.image_inputs import confirm_images
 from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
 from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.targets.android.literals import real, shown, string
+from edgeq.packaging.targets.android.sounds import describe_sound
 from edgeq.packaging.targets.box_values import describe_boxes, describe_letterbox
 from edgeq.tflite import flatbuffer
 from edgeq.values import Preprocessing, TensorSpec
@@ -31,7 +32,7 @@ _MIN_SDK, _NEWER_MIN_SDK = 23, 24
 _MOST_LABELS = 30_000
 _LABELS_IN_A_METHOD = 1000
 _CODE = ("Tensors", "Codec", "Result", "Model")
-_PLAIN = ("Tensors", "Boxes")
+_PLAIN = ("Tensors", "Boxes", "FrontEnd")
 
 Names = dict[str, Any]
 
@@ -58,7 +59,9 @@ def describe(given: PackageInputs) -> Names:
     if label_count > _MOST_LABELS:
         raise PackageError(f"A class of Java has at most {_MOST_LABELS} labels.")
     base = naming.pascal(contract.name.removesuffix("_model") or contract.name)
-    kinds = (*_CODE, *(["Labels"] if label_count else []), *(["Boxes"] if boxes else []))
+    has_sounds = any(item["sound"] for item in inputs)
+    chosen = {"Labels": label_count, "Boxes": boxes, "FrontEnd": has_sounds}
+    kinds = (*_CODE, *(kind for kind, is_needed in chosen.items() if is_needed))
     # With a suffix, none of them is the name of a class that the code uses, such as Interpreter.
     classes = {kind: kind if kind in _PLAIN else f"{base}{kind}" for kind in kinds}
     joins = _joins(contract)
@@ -92,6 +95,7 @@ def describe(given: PackageInputs) -> Names:
         "letterbox": describe_letterbox(contract),
         "fields": {item["key"]: item["field"] for item in (*outputs, *joins)},
         "has_images": any(item["image"] for item in inputs),
+        "has_sounds": has_sounds,
         "signature": None if key is None else string(key),
         "sha256": contract.model.sha256,
         "license": given.license,
@@ -175,6 +179,9 @@ def _input(item: InputContract, tensor: str) -> Names:
     if image is not None:
         size = f"{image[0]} rows of {image[1]} pixels"
         sample = f"A picture of {'any size' if how is not None and how.resize else size}."
+    sound = describe_sound(item)
+    if sound is not None:
+        sample = f"A sound of {sound['samples']} samples, {sound['rate']} per second."
     return {
         **_tensor(spec, item.identifier, tensor),
         "prepare": f"prepare{suffix}",
@@ -182,6 +189,7 @@ def _input(item: InputContract, tensor: str) -> Names:
         "count": count,
         "bytes": count * np.dtype(spec.dtype).itemsize,
         "image": image,
+        "sound": sound,
         "is_preprocessed": how is not None,
         "resize": None if how is None else how.resize,
         "pad": None if how is None else how.pad,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from edgeq.packaging.contract.values import Arrays, Golden, Vector
 
 Names = dict[str, Any]
+Tolerances = Mapping[str, Mapping[str, float]]
 
 
 def golden_assets(golden: Golden, names: Names) -> tuple[list[Names], dict[str, bytes]]:
@@ -24,7 +26,8 @@ def golden_assets(golden: Golden, names: Names) -> tuple[list[Names], dict[str, 
     vectors = []
     for number, vector in enumerate(golden.vectors):
         shelf = _Shelf(assets, names["golden"], number)
-        inputs = [_input(item, vector, shelf) for item in names["inputs"]]
+        tolerances = golden.feature_tolerances
+        inputs = [_input(item, vector, tolerances, shelf) for item in names["inputs"]]
         outputs = [
             _output(item, vector, golden.tolerances[item["key"]], shelf)
             for item in names["outputs"]
@@ -56,7 +59,7 @@ class _Shelf:
         return name
 
 
-def _input(item: Names, vector: Vector, shelf: _Shelf) -> Names:
+def _input(item: Names, vector: Vector, tolerances: Tolerances, shelf: _Shelf) -> Names:
     raw = vector.raw[item["key"]]
     has_channels = raw.ndim == 2 or (raw.ndim == 3 and raw.shape[2] in (1, 3))
     is_image = item["image"] is not None and raw.dtype == np.uint8 and has_channels
@@ -69,7 +72,14 @@ def _input(item: Names, vector: Vector, shelf: _Shelf) -> Names:
     else:
         arguments = f'longs("{shelf.put("raw", raw, "<i8")}")'
     file = shelf.put("input", vector.inputs[item["key"]])
-    return {**item, "call": f"{item['prepare']}({arguments})", "file": file}
+    made = {**item, "call": f"{item['prepare']}({arguments})", "file": file}
+    if item["sound"] is not None:
+        made["sound_files"] = {
+            "sound": shelf.put("sound", vector.sounds[item["key"]]),
+            "features": shelf.put("features", raw),
+            "tolerance": repr(tolerances[item["key"]]["float64"]),
+        }
+    return made
 
 
 def _boxes(described: Names | None, results: Arrays, shelf: _Shelf) -> Names | None:

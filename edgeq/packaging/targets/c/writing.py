@@ -16,6 +16,7 @@ from edgeq.packaging.golden import vectors as golden
 from edgeq.packaging.targets.c import literals
 from edgeq.packaging.targets.c.boxes import describe_boxes, describe_letterbox
 from edgeq.packaging.targets.c.forms import FORMS, slug
+from edgeq.packaging.targets.c.sounds import SOUNDS, describe_sounds
 from edgeq.packaging.targets.c.tensors import describe_input, describe_output
 from edgeq.packaging.targets.target import templates
 from edgeq.packaging.targets.tools import Tools
@@ -42,6 +43,7 @@ _TEMPLATES = {
     "CMakeLists.txt": "CMakeLists.txt",
     "README.md": "README.md",
 }
+_OPTIONAL = ("boxes", "sounds")  # headers
 
 
 def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
@@ -50,7 +52,7 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
     Raises:
         MissingExtraError: tflite-micro, which measures, is not installed.
         PackageError: the model is too large, has operators without a kernel, or has different
-            outputs there.
+            outputs there; or float32 cannot compute the features of its sounds.
     """
     contract, size = inputs.contract, len(inputs.model.content)
     if size > MOST_MODEL_BYTES:
@@ -63,7 +65,7 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
     measured = measure(inputs, tools)
     environment = templates("edgeq.packaging.targets.c")
     names = _describe(inputs, measured)
-    chosen = {**_TEMPLATES, **({"boxes.h": "{}_boxes.h"} if names["boxes"] else {})}
+    chosen = {**_TEMPLATES, **{f"{key}.h": f"{{}}_{key}.h" for key in _OPTIONAL if names[key]}}
     places = {name: f"src/{path.format(names['stem'])}" for name, path in chosen.items()}
     return {
         path: environment.get_template(name).render(names).encode()
@@ -144,6 +146,8 @@ def _describe(given: PackageInputs, measured: ArenaMeasurement) -> dict[str, Any
             for place, item in enumerate(contract.outputs)
         ],
         "indices": [vector.index for vector in vectors],
+        "sound_count": min(SOUNDS, len(vectors)),
         "boxes": describe_boxes(contract, vectors),
         "letterbox": describe_letterbox(contract, vectors),
+        "sounds": describe_sounds(contract, given.golden),
     }

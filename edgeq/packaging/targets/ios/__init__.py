@@ -49,6 +49,7 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
         f"{sources}/Numerics.swift": read("Numerics.swift"),
         f"{sources}/Runtime.swift": read("Runtime.swift"),
         **({f"{sources}/Boxes.swift": render("Boxes.swift")} if names["boxes"] else {}),
+        **({f"{sources}/FrontEnd.swift": read("FrontEnd.swift")} if names["sounds"] else {}),
         f"{sources}/{_RESOURCES}/{inputs.contract.name}.tflite": inputs.model.content,
         f"{sources}/{_RESOURCES}/PrivacyInfo.xcprivacy": read("PrivacyInfo.xcprivacy"),
         f"{tests}/GoldenTests.swift": render("GoldenTests.swift"),

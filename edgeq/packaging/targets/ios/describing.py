@@ -16,6 +16,7 @@ from edgeq.packaging.contract.values import Contract, Golden, InputContract, Out
 from edgeq.packaging.evidence.inputs import PackageInputs
 from edgeq.packaging.targets.box_values import describe_boxes, describe_letterbox
 from edgeq.packaging.targets.ios.literals import number, string
+from edgeq.packaging.targets.ios.sounds import describe_sound
 from edgeq.values import Preprocessing, TensorSpec
 
 # A release of the community package that repacks Google's binary; see docs/packages/ios.md.
@@ -44,6 +45,7 @@ def describe(inputs: PackageInputs) -> dict[str, Any]:
     whole = naming.pascal(contract.name)
     stem = whole.removesuffix("Model") or whole
     joins = _joins(contract)
+    inputs_of = [_input(item, inputs.golden) for item in contract.inputs]
     return {
         "contract": contract,
         # Never a module of Apple's (Vision, Speech), never a type of Swift's (Array).
@@ -54,7 +56,8 @@ def describe(inputs: PackageInputs) -> dict[str, Any]:
         "runtime_version": RUNTIME_VERSION,
         "license": inputs.license,
         "vectors": len(inputs.golden.vectors),
-        "inputs": [_input(item, inputs.golden) for item in contract.inputs],
+        "inputs": inputs_of,
+        "sounds": [item for item in inputs_of if item["sound"]],
         "outputs": [_output(item) for item in contract.outputs],
         "joins": joins,
         "letterbox": describe_letterbox(contract),
@@ -117,6 +120,7 @@ def _input(item: InputContract, golden: Golden) -> dict[str, Any]:
         "stored": read,
         "lines": _preparing(item, kind, tensor),
         "summary": _summary(item, kind),
+        "sound": describe_sound(item),
     }
 
 
@@ -184,7 +188,7 @@ def _summary(item: InputContract, kind: str) -> str:
     size, how = _show_size(item.spec.shape[1:]), item.preprocessing
     if kind == "exact":
         return f"It goes in unchanged: {size}."
-    what = "Real numbers"
+    what = "Real numbers" if item.front_end is None else "Features of a sound"
     if kind == "pixels":
         any_size = how is not None and how.resize is not None
         what = "An image of any size" if any_size else "An image of the tensor's size"

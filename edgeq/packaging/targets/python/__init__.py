@@ -81,10 +81,7 @@ def make_files(inputs: PackageInputs, tools: Tools) -> dict[str, bytes]:
         "py.typed": b"",
         **{name: code.read(name) for name in modules},
     }
-    if names["boxes"]:
-        inside["boxes.py"] = code.read_metric("boxes.py")
-    if names["letterbox"]:
-        inside["letterbox.py"] = code.read_metric("letterbox.py")
+    inside |= code.shared_files(names)
     labels = code.labels_of(contract)
     if labels:
         inside["labels.json"] = (json_text(labels, indent=1) + "\n").encode()

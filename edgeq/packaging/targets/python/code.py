@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -14,19 +15,25 @@ from edgeq.metrics.boxes import Decoding
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.results import plan_boxes
 from edgeq.packaging.contract.values import Contract, InputContract, OutputContract
-from edgeq.packaging.targets.box_values import describe_letterbox
 from edgeq.packaging.targets.python.literals import string
 from edgeq.packaging.targets.python.wheel import pep440
 from edgeq.packaging.targets.target import templates
 from edgeq.tflite import flatbuffer
 from edgeq.tflite.model_file import ModelFile
-from edgeq.values import JoinedOutput, Preprocessing, TensorSpec
+from edgeq.values import FrontEnd, JoinedOutput, Preprocessing, TensorSpec
 
 _WIDTH = 100
 # Imported by the generated module or a program beside it: a class cannot have these names.
-_TAKEN = {"Array", "ArrayLike", "Box", "Boxes", "Decoding", "Image", "Input", "Join",
-          "Letterbox", "Mapping", "Output", "Path", "Runner", "Scores", "Sequence"}  # fmt: skip
+_TAKEN = {"Array", "ArrayLike", "Box", "Boxes", "Decoding", "FrontEnd", "Image", "Input", "Join",
+          "Letterbox", "Mapping", "Output", "Path", "Runner", "Scores", "Sequence", "Sound",
+          "SoundLike"}  # fmt: skip
 
+# Files of edgeq that compute features, in packages beside each other.
+_SOUND_FILES = (
+    ("edgeq.values", "front_end.py"),
+    ("edgeq.converters.samples.sounds", "features.py"),
+    (__package__, "sounds.py"),
+)
 # A number of `Input` in the package to that of `Preprocessing`.
 _NUMBERS = {"factor": "scale", "offset": "offset", "mean": "mean", "std": "std"}
 _PLAIN = Preprocessing()
@@ -44,9 +51,19 @@ def read(name: str) -> bytes:
     return resources.files(__package__).joinpath(name).read_bytes()
 
 
-def read_metric(name: str) -> bytes:
-    """A file that edgeq computes metrics with, too."""
-    return resources.files("edgeq.metrics").joinpath(name).read_bytes()
+def shared_files(names: dict[str, Any]) -> dict[str, bytes]:
+    """Files that edgeq computes with, too: their imports lead to the package instead.
+
+    Args:
+        names: see `describe`.
+    """
+    chosen = [*(_SOUND_FILES if names["has_sounds"] else ())]
+    chosen += [("edgeq.metrics", f"{name}.py") for name in ("boxes", "letterbox") if names[name]]
+    found = {}
+    for package, name in chosen:
+        text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
+        found[name] = re.sub(r"from edgeq\.[\w.]+\.(\w+) import", r"from .\1 import", text).encode()
+    return found
 
 
 def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
@@ -60,7 +77,8 @@ def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
     has_scores = any(item.labels for item in contract.outputs)
     boxes = _describe_boxes(contract)
     results = _describe_results(contract)
-    letterbox = describe_letterbox(contract)
+    _, letterbox = contract.letterboxed or (None, None)
+    has_sounds = any(item.front_end is not None for item in contract.inputs)
     # The signature whose names the contract has; see `flatbuffer.interface`.
     keys = (
         flatbuffer.text(item.signatureKey)
@@ -79,7 +97,7 @@ def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
         "joins": [_describe_join(item) for item in contract.joins],
         "boxes": boxes,
         "results": results,
-        "letterbox": letterbox and tuple(letterbox.values()),
+        "letterbox": letterbox,
         "result_names": [
             *(["Box", "Boxes"] if boxes else []),
             *(["Join"] if contract.joins else []),
@@ -88,6 +106,8 @@ def describe(contract: Contract, model: ModelFile) -> dict[str, Any]:
         "input_names": ", ".join(markdown(item.spec.name) for item in contract.inputs),
         "has_labels": bool(labels_of(contract)),
         "image_steps": sorted(steps - {"bgr"}),
+        "has_sounds": has_sounds,
+        "takes_arrays": any(item.front_end is None for item in contract.inputs),
         "tensor_names": [
             "Array",
             "Input",
@@ -120,7 +140,8 @@ def _describe_input(item: InputContract) -> dict[str, Any]:
     if declared.resize is not None:
         sizes = ", ".join(map(str, declared.resize))
         is_stretched = declared.pad is None
-        steps = [f"resize({sizes})" if is_stretched else f"letterbox({sizes}, {declared.pad})"]
+        boxed = f"letterbox({sizes}, {declared.pad}, find_letterbox)"
+        steps = [f"resize({sizes})" if is_stretched else boxed]
     steps += [declared.channels] if declared.channels != "rgb" else []
     settings = _settings(item.spec)
     if steps:
@@ -130,8 +151,8 @@ def _describe_input(item: InputContract) -> dict[str, Any]:
         if value != getattr(_PLAIN, attribute):
             settings[key] = repr(value)
     shown = None
-    if item.preprocessing is not None:
-        shown = format_preprocessing(replace(item.preprocessing, input=None))
+    if item.declared is not None:
+        shown = format_preprocessing(replace(item.declared, input=None))
     shape = item.spec.shape[1:]
     kind = "real values" if item.spec.scales or item.spec.dtype == "float32" else item.spec.dtype
     sample = f"{kind} of shape {shape}"
@@ -139,14 +160,32 @@ def _describe_input(item: InputContract) -> dict[str, Any]:
         channels = "3, RGB" if item.image[2] == 3 else "3, RGB, or x 1"
         size = "any size" if declared.resize else f"{shape[0]} x {shape[1]}"
         sample = f"image of {size} as uint8, height x width x {channels}"
+    if item.front_end is not None:
+        sample = (
+            f"sound of {item.sound_length} samples, longer ones are cut and shorter ones filled "
+            f"with zeros: the path of a WAV file, (samples, rate), or samples at "
+            f"{item.front_end.rate} per second"
+        )
     return {
         "identifier": item.identifier,
         "step_list": steps,
         "settings": settings,
         "sample": sample,
         "takes_pixels": bool(steps),
+        "front_end": _describe_front_end(item.front_end),
+        "sound_length": item.sound_length,
         "steps": shown and f"`{shown}`",
         "text": f"{sample}; {shown or 'no preprocessing'}.",
+    }
+
+
+def _describe_front_end(sound: FrontEnd | None) -> dict[str, str] | None:
+    if sound is None:
+        return None
+    return {
+        field.name: string(value) if isinstance(value, str) else repr(value)
+        for field in fields(FrontEnd)
+        if (value := getattr(sound, field.name)) != field.default
     }
 
 
@@ -245,7 +284,9 @@ def _methods(class_name: str, inputs: Sequence[InputContract]) -> dict[str, str]
     """The lines that depend on how many inputs there are; several are given by name only."""
     names = [item.identifier for item in inputs]
     several = len(names) > 1
-    parameters = ["self", *(["*"] if several else []), *(f"{name}: ArrayLike" for name in names)]
+    kinds = ["ArrayLike" if item.front_end is None else "SoundLike" for item in inputs]
+    typed = [f"{name}: {kind}" for name, kind in zip(names, kinds, strict=True)]
+    parameters = ["self", *(["*"] if several else []), *typed]
     arguments = [f"{name}={name}" if several else name for name in names]
     entries = [f"{string(item.spec.name)}: {item.identifier}" for item in inputs]
     run = _fit(8, "tensors = self.preprocess(", arguments, ")")

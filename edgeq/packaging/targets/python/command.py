@@ -37,13 +37,13 @@ def main(model: type[Runner]) -> int:
         nargs="?",
         type=Path,
         metavar="FILE",
-        help="a raw sample: .npy, or .npz with an array for each input",
+        help="a raw sample: .npy, or .npz with an array for each input; .wav for a sound",
     )
     parser.add_argument(
         "--watch",
         type=Path,
         metavar="FOLDER",
-        help="predict each .npy or .npz that appears there: NAME.npy into NAME.npy.json",
+        help="predict each .npy, .npz or .wav that appears there: NAME.npy into NAME.npy.json",
     )
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     parser.add_argument("--top", type=int, default=5, metavar="K", help="classes that are listed")
@@ -106,14 +106,23 @@ def _as_json(values: Any) -> Any:
     return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
-def _load(runner: Runner, path: Path) -> dict[str, Array]:
-    loaded = _read_arrays(path)
+def _load(runner: Runner, path: Path) -> dict[str, Any]:
+    is_sound = _is_sound(runner, path)
+    loaded = path if is_sound else _read_arrays(path)
     if isinstance(loaded, dict):
         return loaded
+    if is_sound and path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"{path} has more than {_MOST_BYTES:,} bytes.")
     if len(runner.INPUTS) > 1:
         names = ", ".join(item.name for item in runner.INPUTS)
         raise ValueError(f"{path} is one array; save an .npz with {names}.")
     return {runner.INPUTS[0].name: loaded}
+
+
+def _is_sound(runner: Runner, path: Path) -> bool:
+    """Whether a file is a sound for the only input, which takes one."""
+    takes_sound = len(runner.INPUTS) == 1 and runner.INPUTS[0].front_end is not None
+    return takes_sound and path.suffix.lower() == ".wav"
 
 
 def _read_arrays(path: Path) -> Array | dict[str, Array]:
@@ -154,7 +163,8 @@ def watch(runner: Runner, folder: Path, top: int) -> None:
         for path in sorted(folder.iterdir()):
             # With the whole name in it, a.npy and a.npz have an answer each.
             target = path.with_name(f"{path.name}.json")
-            if path.suffix not in (".npy", ".npz") or target.exists():
+            is_sample = path.suffix in (".npy", ".npz") or _is_sound(runner, path)
+            if not is_sample or target.exists():
                 continue
             try:
                 found = predict(runner, path, top)
@@ -183,7 +193,7 @@ def smoke_test(runner: Runner) -> int:
     problems = [] if found == runner.SHA256 else ["the model is not the one that was packaged"]
     index = json.loads((_GOLDEN / "golden.json").read_text(encoding="utf-8"))
     for vector in index["vectors"]:
-        lines, is_good = _check(runner, vector, index["tolerances"])
+        lines, is_good = _check(runner, vector, index)
         print(f"sample {vector['index']}: {'PASS' if is_good else 'FAIL'}")
         for line in lines:
             print(printable(f"  {line}"))
@@ -194,15 +204,22 @@ def smoke_test(runner: Runner) -> int:
 
 
 def _check(
-    runner: Runner, vector: Mapping[str, Any], tolerances: Mapping[str, float]
+    runner: Runner, vector: Mapping[str, Any], index: Mapping[str, Any]
 ) -> tuple[list[str], bool]:
     """Preprocessing, model and real values of one vector, each on its own."""
-    raw, inputs, outputs, real, results_of, picture = (
+    tolerances = index["tolerances"]
+    raw, inputs, outputs, real, results_of, picture, sounds = (
         {name: _read(item) for name, item in vector[part].items()}
-        for part in ("raw", "inputs", "outputs", "real", "results", "picture")
+        for part in ("raw", "inputs", "outputs", "real", "results", "picture", "sounds")
     )
-    prepared, given = runner.prepare(raw), runner.run(inputs)
-    results = [_compare(f"input {name}", inputs[name], prepared[name], 0.0) for name in inputs]
+    given, results = runner.run(inputs), []
+    for item in runner.INPUTS:
+        name = item.name
+        if item.front_end is not None:
+            most = index["feature_tolerances"][name]["float64"]
+            features = item.front_end(sounds[name])
+            results.append(_compare(f"features of {name}", raw[name], features, most))
+        results.append(_compare(f"input {name}", inputs[name], item.encode(raw[name]), 0.0))
     for output in runner.OUTPUTS:
         name = output.name
         wanted = outputs[name]

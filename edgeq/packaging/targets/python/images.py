@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,18 +27,23 @@ def resize(height: int, width: int) -> Callable[[Array], Array]:
     return step
 
 
-def letterbox(height: int, width: int, pad: int) -> Callable[[Array], Array]:
-    """A step that brings images to a size, keeps their proportions and fills the rest with grey."""
+def letterbox(
+    height: int,
+    width: int,
+    pad: int,
+    find: Callable[[tuple[int, int], Sequence[int]], tuple[int, int, int, int]],
+) -> Callable[[Array], Array]:
+    """A step that brings images to a size, keeps their proportions and fills the rest with grey.
+
+    Args:
+        height, width: of the whole, in pixels.
+        pad: grey value.
+        find: `find_letterbox`, which edgeq has in another folder than packages.
+    """
 
     def step(image: Array) -> Array:
         _pixels(image)
-        rows, columns = image.shape[:2]
-        inner_height, inner_width = height, width
-        if height * columns <= width * rows:
-            inner_width = max(1, (2 * columns * height + rows) // (2 * rows))
-        else:
-            inner_height = max(1, (2 * rows * width + columns) // (2 * columns))
-        top, left = (height - inner_height) // 2, (width - inner_width) // 2
+        top, left, inner_height, inner_width = find((height, width), image.shape)
         whole = np.full((height, width, *image.shape[2:]), pad, np.uint8)
         inside = resize(inner_height, inner_width)(image)
         whole[top : top + inner_height, left : left + inner_width] = inside

@@ -27,6 +27,7 @@ class Input:
         shape: with the batch dimension, which is 1.
         scale: None when it is not quantized.
         steps: what is done to an image first.
+        front_end: from a sound to its features, which are prepared then; None for other inputs.
         mean: one for each channel, one for all, or none.
         std: one for each channel, one for all, or none.
     """
@@ -41,12 +42,22 @@ class Input:
     offset: float = 0.0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    front_end: Callable[[Any], Array] | None = None
 
     def prepare(self, raw: Any) -> Array:
         """The tensor of a raw sample.
 
         Raises:
+            OSError: a sound's file cannot be read.
             ValueError: the sample does not fit.
+        """
+        return self.encode(raw if self.front_end is None else self.front_end(raw))
+
+    def encode(self, raw: Any) -> Array:
+        """The tensor of a raw sample, or of the features of a sound.
+
+        Raises:
+            ValueError: it does not fit.
         """
         sample = np.asarray(raw)
         if sample.dtype.kind not in "fiub":

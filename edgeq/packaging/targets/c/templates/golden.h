@@ -38,6 +38,19 @@ const {{ type }} {{ name }}[kCount][{{ size }}] = {
 // How far another machine may be from it{{ ", in steps" if item.dtype != "float32" }}.
 constexpr double kTolerance{{ item.struct }} = {{ item.tolerance }};
 {% endfor %}
+{% for item in sounds %}
+
+// The sounds of the first samples, and how far their features may be from kRaw{{ item.input }}.
+constexpr std::size_t kSoundCount{{ item.struct }} = {{ sound_count }};
+constexpr double kTolerance{{ item.struct }} = {{ item.tolerance }};
+const {{ item.type }} k{{ item.struct }}[][{{ item.samples }}] = {
+{% for row in item.golden %}
+    {
+{{ row }}
+    },
+{% endfor %}
+};
+{% endfor %}
 {% if boxes %}
 {{ array("double", "kBoxes", boxes.most * 6, boxes.golden) -}}
 {% endif %}

@@ -13,6 +13,9 @@
 {% endif %}
 #include "{{ stem }}_golden.h"
 #include "{{ stem }}_package.h"
+{% if sounds %}
+#include "{{ stem }}_sounds.h"
+{% endif %}
 #ifdef EDGEQ_RUN_MODEL
 #include "tensorflow/lite/micro/micro_interpreter.h"
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
@@ -28,6 +31,21 @@ int CheckEqual(const char* what, long index, const Value* wanted, const Value* g
                std::size_t size) {
   if (std::memcmp(wanted, given, size * sizeof(Value)) == 0) return 0;
   std::printf("FAILED: sample %ld, %s\n", index, what);
+  return 1;
+}
+
+template <typename Value>
+int CheckNear(const char* what, long index, const Value* wanted, const void* given,
+              std::size_t size, double tolerance) {
+  const Value* values = static_cast<const Value*>(given);
+  double furthest = 0;
+  for (std::size_t i = 0; i < size; ++i) {
+    const double apart = std::fabs(static_cast<double>(values[i]) - static_cast<double>(wanted[i]));
+    if (!(apart <= furthest) && !std::isnan(furthest)) furthest = apart;
+  }
+  if (furthest <= tolerance) return 0;
+  std::printf("FAILED: sample %ld, %s: %g away, %g are accepted\n", index, what, furthest,
+              tolerance);
   return 1;
 }
 
@@ -76,6 +94,20 @@ int CheckNumbers() {
       if (!Tensor::Fill(package::golden::kRaw{{ item.struct }}[sample], tensor)) ++failed;
       failed += CheckEqual("{{ item.struct }}", index, package::golden::k{{ item.struct }}[sample], tensor,
                            Tensor::kSize);
+    }
+{% endfor %}
+{% for item in sounds %}
+    if (sample < package::golden::kSoundCount{{ item.struct }}) {
+      using Sound = package::{{ item.struct }};
+      static Sound::Scratch scratch;
+      static float features[Sound::kFrames * Sound::kValues];
+      if (!Sound::Features(package::golden::k{{ item.struct }}[sample], Sound::kSamples, Sound::kRate,
+                           &scratch, features)) {
+        ++failed;
+      }
+      failed += CheckNear("features of {{ item.struct }}", index, package::golden::kRaw{{ item.input }}[sample],
+                          features, Sound::kFrames * Sound::kValues,
+                          package::golden::kTolerance{{ item.struct }});
     }
 {% endfor %}
 {% for item in outputs %}
@@ -130,21 +162,6 @@ namespace {
 
 using namespace tflite;
 using namespace tflite::micro;
-
-template <typename Value>
-int CheckNear(const char* what, long index, const Value* wanted, const void* given,
-              std::size_t size, double tolerance) {
-  const Value* values = static_cast<const Value*>(given);
-  double furthest = 0;
-  for (std::size_t i = 0; i < size; ++i) {
-    const double apart = std::fabs(static_cast<double>(values[i]) - static_cast<double>(wanted[i]));
-    if (!(apart <= furthest) && !std::isnan(furthest)) furthest = apart;
-  }
-  if (furthest <= tolerance) return 0;
-  std::printf("FAILED: sample %ld, %s: %g away, %g are accepted\n", index, what, furthest,
-              tolerance);
-  return 1;
-}
 
 alignas(16) std::uint8_t arena[package::kArenaBytes];
 

@@ -1,6 +1,9 @@
 {% set what = "The names of the classes, and constants as they are defined before C++17." %}
 {% include "_head.txt" %}
 #include "{{ stem }}_package.h"
+{% if sounds %}
+#include "{{ stem }}_sounds.h"
+{% endif %}
 
 namespace edgeq {
 namespace {{ namespace }} {
@@ -36,6 +39,16 @@ const char* const {{ item.struct }}::kLabels[] = {
     {{ label }},
 {% endfor %}
 };
+{% endfor %}
+{% for item in sounds %}
+{% for type, tables in (("float", item.floats), ("std::uint32_t", item.indices)) %}
+{% for name, text in tables.items() %}
+
+const {{ type }} {{ item.struct }}::{{ name }}[] = {
+{{ text }}
+};
+{% endfor %}
+{% endfor %}
 {% endfor %}
 
 }  // namespace {{ namespace }}

@@ -15,14 +15,16 @@ zeros to `fft` points, and transformed; `power` says whether magnitudes or their
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgeq.converters.samples.input_shapes import Array, begin, show_shape
+from edgeq.converters.samples.sounds.features import (
+    Real,
+    SoundError,
+    compute_features,
+    read_samples,
+)
 from edgeq.errors import DataError, UsageError
 from edgeq.values import FrontEnd, TensorSpec
 
@@ -43,9 +45,13 @@ KEYS: Mapping[str, type[int] | type[float] | tuple[str, ...]] = {
     "taper": ("hann", "hanning"),
     "filters": ("htk", "tensorflow"),
 }
+# The keys that a kind does not use.
+_FOREIGN = {
+    "spectrogram": ("bands", "coefficients", "low", "high", "floor", "filters"),
+    "log-mel": ("coefficients",),
+    "mfcc": (),
+}
 _MOST = 1 << 20  # of samples in a frame, points and bands
-_BLOCK_POINTS = 1 << 22  # that are transformed at a time
-Real = NDArray[np.float32]
 
 
 def build_front_end(values: Mapping[str, Any], spec: TensorSpec) -> FrontEnd:
@@ -64,6 +70,10 @@ def build_front_end(values: Mapping[str, Any], spec: TensorSpec) -> FrontEnd:
             f"{next(iter(values))}= belongs to the front end of a sound.",
             hint=f"Write sound=KIND first, with KIND one of {', '.join(KINDS)}.",
         )
+    for key in _FOREIGN[kind]:
+        if key in values:
+            uses = " or ".join(f"sound={item}" for item in KINDS if key not in _FOREIGN[item])
+            raise UsageError(f"{key}= is not for sound={kind}.", hint=f"It is for {uses}.")
     needed = ["rate", "window", "hop"]
     needed += [] if kind == "spectrogram" else ["bands"]
     needed += ["coefficients"] if kind == "mfcc" else []
@@ -104,7 +114,7 @@ def size_of(sound: FrontEnd) -> int:
 
 def clip_length(sound: FrontEnd, spec: TensorSpec) -> int | None:
     """Number of samples that give the frames of a model's input; None if any number does."""
-    frames = spec.shape[1] if len(spec.shape) > 1 else -1
+    frames = next((size for size in spec.shape[1:] if size != 1), -1)
     return None if frames < 1 else sound.window + (frames - 1) * sound.hop
 
 
@@ -120,76 +130,26 @@ def transform(sound: FrontEnd, clip: Array, where: str) -> Real:
         float32 [frames, values].
 
     Raises:
-        DataError: it has several channels, or is shorter than a frame.
+        DataError: it has several channels, other values, or is shorter than a frame.
     """
-    wave: Array = clip.reshape(-1) if clip.ndim == 2 and 1 in clip.shape else clip
-    if wave.ndim != 1:
-        raise DataError(
-            f"{begin(where)} is {show_shape(clip.shape)}: sound= needs one channel of samples.",
-            hint="Mix the channels beforehand.",
-        )
+    wave = read_wave(clip, where)
     if len(wave) < sound.window:
         raise DataError(
             f"{begin(where)} has {len(wave)} samples, fewer than window={sound.window}."
         )
-    if wave.dtype in (np.int8, np.int16, np.int32):
-        wave = wave / -float(np.iinfo(wave.dtype).min)
-    elif wave.dtype.kind != "f":
-        raise DataError(
-            f"{begin(where)} holds {wave.dtype} values: sound= needs real values from -1 to 1, or "
-            "signed integers of 8 to 32 bits.",
-        )
-    starts = np.arange((len(wave) - sound.window) // sound.hop + 1) * sound.hop
-    size = max(1, _BLOCK_POINTS // sound.fft)
-    blocks = [
-        _features(sound, wave[starts[i : i + size, np.newaxis] + np.arange(sound.window)])
-        for i in range(0, len(starts), size)
-    ]
-    return np.concatenate(blocks)
+    return compute_features(sound, wave)
 
 
-def _features(sound: FrontEnd, frames: Array) -> Real:
-    values = np.abs(np.fft.rfft(frames * _taper(sound), sound.fft)) ** sound.power
-    if sound.kind != "spectrogram":
-        values = np.log(values @ _filters(sound).T + sound.floor)
-    if sound.kind == "mfcc":
-        values = values @ _cosines(sound.bands, sound.coefficients)
-    return np.asarray(values, np.float32)
+def read_wave(clip: Array, where: str) -> Array:
+    """One channel of samples from -1 to 1; arguments as of `transform`.
 
-
-@functools.lru_cache
-def _taper(sound: FrontEnd) -> NDArray[np.float64]:
-    if sound.taper == "hanning":
-        return np.hanning(sound.window)
-    return np.hanning(sound.window + 1)[:-1]
-
-
-@functools.lru_cache
-def _filters(sound: FrontEnd) -> NDArray[np.float64]:
-    """Triangles at equal distances on the mel scale of HTK, [bands, frequencies]."""
-    frequencies = np.fft.rfftfreq(sound.fft, 1 / sound.rate)
-    corners = np.linspace(_mel(sound.low), _mel(sound.high), sound.bands + 2)
-    if sound.filters == "tensorflow":
-        places = _mel(frequencies)
-    else:
-        places, corners = frequencies, 700 * (10 ** (corners / 2595) - 1)
-    before, peak, behind = (corners[i : i + sound.bands, np.newaxis] for i in range(3))
-    rising, falling = (places - before) / (peak - before), (behind - places) / (behind - peak)
-    found = np.asarray(np.maximum(0, np.minimum(rising, falling)), np.float64)
-    if sound.filters == "tensorflow":
-        found[:, 0] = 0  # it leaves out the mean
-    return found
-
-
-def _mel(hertz: Any) -> Any:
-    return 2595 * np.log10(1 + hertz / 700)
-
-
-@functools.lru_cache
-def _cosines(bands: int, coefficients: int) -> NDArray[np.float64]:
-    """The cosine transform of type 2 as TensorFlow scales it, [bands, coefficients]."""
-    angles = np.pi / bands * (np.arange(bands)[:, np.newaxis] + 0.5) * np.arange(coefficients)
-    return np.asarray(np.cos(angles) * np.sqrt(2 / bands))
+    Raises:
+        DataError: it has several channels, or other values.
+    """
+    try:
+        return read_samples(clip, begin(where))
+    except SoundError as error:
+        raise DataError(error.message, hint=error.hint) from error
 
 
 # ---------------------------------------------------------------- what may be declared
@@ -204,9 +164,6 @@ def _check(sound: FrontEnd) -> None:
         raise UsageError(f"fft={sound.fft} is smaller than window={sound.window}.")
     if sound.power not in (1, 2):
         raise UsageError(f"power= must be 1 or 2, not {sound.power}.")
-    for key in ("bands", "coefficients"):
-        if getattr(sound, key) and sound.kind == "spectrogram":
-            raise UsageError(f"{key}= is not for sound=spectrogram.")
     if sound.kind == "spectrogram":
         return
     if not 1 <= sound.bands <= _MOST:
@@ -222,8 +179,6 @@ def _check(sound: FrontEnd) -> None:
         raise UsageError(
             f"coefficients={sound.coefficients} must be from 1 to bands={sound.bands}."
         )
-    if sound.kind == "log-mel" and sound.coefficients:
-        raise UsageError("coefficients= is for sound=mfcc.")
 
 
 def _check_input(sound: FrontEnd, spec: TensorSpec) -> None:

@@ -1,0 +1,1 @@
+"""Sounds: WAV files, and the front end that makes features of them."""
