@@ -57,8 +57,9 @@ def unclear_names(
         extra = [name for name in names if name not in theirs]
         parts = [f"has no class {_quoted(missing)}, which {source} has"] if missing else []
         parts += [f"has the class {_quoted(extra)}, which {source} has not"] if extra else []
-        if not parts:
+        if not parts and names == tuple(theirs):
             return None
+        parts = parts or [f"has the classes of {source} in another order ({_quoted(theirs)})"]
         reason = (
             f"{samples.name} {' and '.join(parts)}, so its names cannot be matched to the model's "
             f"{len(theirs)} classes."
@@ -76,8 +77,8 @@ def unclear_names(
 
 def _hint(folder: Path | None, missing: Sequence[str], extra: Sequence[str]) -> str:
     """Return what to type: each class of the model needs a folder, and no other folder may be."""
-    if folder is None:
-        return "Store labels as class indices, e.g. y in an .npz."
+    if folder is None or not (missing or extra):
+        return "Give the model's class indices as labels: y in an .npz, (sample, index) pairs."
     lacking, other = (
         [(folder / name).as_posix() for name in (names if len(names) <= _MOST_TYPED else ["NAME"])]
         for names in (missing, extra)

@@ -22,6 +22,9 @@ CLASSES = ("bag", "boot", "coat")
 KNOWN = [("train", CLASSES)]
 
 
+AS_INDICES = "Give the model's class indices as labels: y in an .npz, (sample, index) pairs."
+
+
 def fill(folder: Path, classes: tuple[str, ...], count: int = 4) -> Path:
     for number, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
@@ -79,7 +82,15 @@ def test_names_that_are_not_folders_are_stored_as_indices(tmp_path: Path) -> Non
     names = np.array(["bag", "coat", "coat"])
     np.savez(tmp_path / "named.npz", x=np.zeros((3, 8), np.float32), y=names)
     found = unclear_names(open_samples(tmp_path / "named.npz", INPUTS), SCORES, KNOWN)
-    assert found is not None and found[1] == "Store labels as class indices, e.g. y in an .npz."
+    assert found is not None and found[1] == AS_INDICES
+
+
+def test_the_same_names_in_another_order_are_other_indices(tmp_path: Path) -> None:
+    samples = open_samples(fill(tmp_path / "test", CLASSES), INPUTS)
+    assert unclear_names(samples, SCORES, [("train", CLASSES)]) is None
+    found = unclear_names(samples, SCORES, [("train", CLASSES[::-1])])
+    assert found is not None and found[1] == AS_INDICES
+    assert "has the classes of train in another order ('coat', 'boot', 'bag')" in found[0]
 
 
 def test_every_command_knows_the_classes_from_the_calibration_data(tmp_path: Path) -> None:
