@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ def test_what_is_no_model_is_said(tmp_path: Path) -> None:
     (tmp_path / "m.tflite").write_bytes(b"not a model at all")
     with pytest.raises(SourceError, match=r"is not a TensorFlow Lite model: it is a text file"):
         inspect_model(tmp_path / "m.tflite")
-    (tmp_path / "my net.keras").write_bytes(b"PK\x03\x04 not yet a model")
+    with zipfile.ZipFile(tmp_path / "my net.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
     with pytest.raises(SourceError, match=r"Convert it first: edgeq convert '\S+/my net.keras' "):
         inspect_model(tmp_path / "my net.keras")
