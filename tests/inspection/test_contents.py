@@ -78,5 +78,5 @@ def test_what_is_no_model_is_said(tmp_path: Path) -> None:
         inspect_model(tmp_path / "m.tflite")
     with zipfile.ZipFile(tmp_path / "my net.keras", "w") as archive:
         archive.writestr("config.json", "{}")
-    with pytest.raises(SourceError, match=r"Convert it first: edgeq convert '\S+/my net.keras' "):
+    with pytest.raises(SourceError, match=r"Convert it: edgeq convert '\S+/my net.keras' "):
         inspect_model(tmp_path / "my net.keras")
