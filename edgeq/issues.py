@@ -119,6 +119,7 @@ ISSUE_KINDS: dict[str, IssueKind] = {
     "convert.not_as_asked": IssueKind("warning", "the file differs from what was requested"),
     "convert.low_quality": IssueKind("warning", "the quality is low"),
     "convert.float_at_chance": IssueKind("warning", "the float model is not better than guessing"),
+    "convert.class_order": IssueKind("warning", "the labels have another order of classes"),
     "convert.few_samples": IssueKind("warning", "too few samples to prove the budget"),
     "convert.not_held_out": IssueKind("warning", "measured on calibration samples"),
     "convert.all_float": IssueKind("warning", "nothing of the file is quantized"),

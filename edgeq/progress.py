@@ -14,10 +14,10 @@ LINES_S = 10.0  # between two lines in a log
 
 
 def show_step(step: str, done: int, total: int | None) -> str:
-    """A step with what is done: "calibrate: 3 of 60", "measure: 8905 done" or "lower"."""
+    """A step with what is done: "calibrate: 3 of 60", "measure: 8905 done" or "lower ..."."""
     if total is not None:
         return f"{step}: {done} of {total}"
-    return f"{step}: {done} done" if done else step
+    return f"{step}: {done} done" if done else f"{step} ..."
 
 
 def now_and_then(

@@ -17,6 +17,7 @@ from edgeq.wording import list_some
 
 Known = tuple[str, Sequence[str]]  # a data set of the model, and its names of the classes
 
+_INDICES = "Give the model's class indices as labels: y in an .npz, (sample, index) pairs."
 _MOST_TYPED = 8  # folders in one command of a hint
 
 
@@ -42,8 +43,8 @@ def unclear_names(
 ) -> tuple[str, str] | None:
     """Return why label names cannot be matched to a model's classes, and a hint; None if they can.
 
-    Other names than those of a data set that the model was made with are unclear, too, unless none
-    is the same: then they are the same classes in other words.
+    Other names than those of a data set that the model was made with are unclear, too; numbers at
+    the beginning, case and punctuation do not count. Names that are numbers are indices.
     """
     names = tuple(map(printable, samples.class_names))
     widths = [max(spec.shape[-1], 2) for spec in outputs if len(spec.shape) == 2]
@@ -51,14 +52,21 @@ def unclear_names(
         return None
     folder = samples.class_folder
     for source, theirs in known:
-        if len(theirs) not in widths or not set(names) & set(theirs):
+        if len(theirs) not in widths or _are_numbers(names) or _are_numbers(theirs):
             continue
+        if [*map(_plain, names)] == [*map(_plain, theirs)]:
+            return None
+        if not set(names) & set(theirs):
+            reason = (
+                f"{samples.name} has other names of classes ({_quoted(names)}) than {source} "
+                f"({_quoted(theirs)}), so they cannot be matched to the model's {len(theirs)} "
+                "classes."
+            )
+            return reason, f"Name them as {source} does, or: {_INDICES}"
         missing = [name for name in theirs if name not in names]
         extra = [name for name in names if name not in theirs]
         parts = [f"has no class {_quoted(missing)}, which {source} has"] if missing else []
         parts += [f"has the class {_quoted(extra)}, which {source} has not"] if extra else []
-        if not parts and names == tuple(theirs):
-            return None
         parts = parts or [f"has the classes in another order than {source} ({_quoted(theirs)})"]
         reason = (
             f"{samples.name} {' and '.join(parts)}, so its names cannot be matched to the model's "
@@ -78,7 +86,7 @@ def unclear_names(
 def _hint(folder: Path | None, missing: Sequence[str], extra: Sequence[str]) -> str:
     """Return what to type: each class of the model needs a folder, and no other folder may be."""
     if folder is None or not (missing or extra):
-        return "Give the model's class indices as labels: y in an .npz, (sample, index) pairs."
+        return _INDICES
     lacking, other = (
         [(folder / name).as_posix() for name in (names if len(names) <= _MOST_TYPED else ["NAME"])]
         for names in (missing, extra)
@@ -93,6 +101,16 @@ def _hint(folder: Path | None, missing: Sequence[str], extra: Sequence[str]) -> 
         moved = shlex.join(["mv", *other, (folder / "..").as_posix()])
         ways.append(f"Move folders of other classes away: {moved}")
     return "; ".join(ways)
+
+
+def _are_numbers(names: Sequence[str]) -> bool:
+    return all(name.isdecimal() for name in names)
+
+
+def _plain(name: str) -> str:
+    """A name in small letters and digits, without numbers in front, as of 0-T-shirt."""
+    letters = "".join(letter for letter in name.casefold() if letter.isalnum())
+    return letters.lstrip("0123456789") or letters
 
 
 def _quoted(names: Sequence[str]) -> str:

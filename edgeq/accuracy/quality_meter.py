@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.accuracy.class_order import renamed_accuracy
 from edgeq.accuracy.columns import Columns
 from edgeq.accuracy.parts import PartMeter
 from edgeq.errors import DataError
@@ -45,6 +46,7 @@ class QualityMeter:
         self._not_finite = dict.fromkeys(self._names, 0)
         self._same: list[NDArray[np.bool_]] = []
         self._right: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
+        self._classes: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []  # found, labelled
         self._scored: str | None = None
         self._class_count: int | None = None
         self.count = 0
@@ -63,8 +65,10 @@ class QualityMeter:
         classes = None if labels is None else class_labels(ours, labels)
         if _is_vector(ours) and (classes is not None or _is_probabilities(ours)):
             ours, theirs = ours.reshape(len(ours), -1), theirs.reshape(len(theirs), -1)
-            self._same.append(_top1(ours) == _top1(theirs))
+            found = _top1(ours)
+            self._same.append(found == _top1(theirs))
             if classes is not None:
+                self._classes.append((found, classes))
                 self._class_count = max(ours.shape[1], 2)
                 self._right.append((is_right(ours, classes), is_right(theirs, classes)))
 
@@ -101,6 +105,7 @@ class QualityMeter:
             drop_points=None if pairs is None else drop_interval(pairs),
             scored_output=None if right is None else self._scored,
             class_count=None if right is None else self._class_count,
+            renamed_accuracy_percent=None if right is None else self._renamed(),
         )
 
     def drop(self) -> Interval | None:
@@ -115,6 +120,10 @@ class QualityMeter:
             return None
         ours, theirs = (np.concatenate(side) for side in zip(*self._right, strict=True))
         return ours, theirs
+
+    def _renamed(self) -> float | None:
+        found, labels = (np.concatenate(side) for side in zip(*self._classes, strict=True))
+        return renamed_accuracy(found, labels)
 
     def _output(self, name: str) -> OutputQuality:
         signal, error, values = self._sums[name]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from edgeq.accuracy.parts import LOST_DB
 from edgeq.errors import UsageError
-from edgeq.issues import ISSUE_KINDS
+from edgeq.issues import ISSUE_KINDS, make_issue
 from edgeq.metrics.catalogue import ACCURACY
 from edgeq.metrics.intervals import wilson_interval
 from edgeq.timing import direction, show_ends
@@ -156,9 +156,9 @@ def judge_comparison(
         found, reason = _judge_interval("accuracy drop", drop, 1.0)
         verdict = _worse(verdict, found)
         reasons.append(reason)
-        if (doubt := chance_doubt(quality)) is not None:
+        for issue in float_doubts(quality):
             verdict = _worse(verdict, "check")
-            reasons.append(doubt)
+            reasons.append(issue.message.removesuffix("."))
     elif not judged:
         sqnr = worst_sqnr_db(quality)
         is_low = sqnr == -math.inf or (sqnr < LOST_DB and doubt_of_parts(quality) is None)
@@ -186,23 +186,33 @@ def _worse(one: str, other: str) -> str:
     return max(one, other, key=order.index)
 
 
-def chance_doubt(quality: Quality) -> str | None:
-    """Return a sentence if the float model's accuracy is not proven above chance, or None.
+def float_doubts(quality: Quality) -> tuple[Issue, ...]:
+    """Return doubts about the float model's own accuracy.
 
     A drop of 0 between two models that are both wrong proves nothing. Twice chance counts as better
     than chance even with few samples; the interval of the drop shows that they are few.
     """
     accuracy, classes = quality.baseline_accuracy_percent, quality.class_count
     if accuracy is None or classes is None:
-        return None
+        return ()
+    found = []
+    if quality.renamed_accuracy_percent is not None:
+        text = (
+            f"The float model is right for {accuracy:.2f} % of the samples, and for "
+            f"{quality.renamed_accuracy_percent:.2f} % if its classes are renamed: the labels have "
+            "another order of classes; give the model's class indices as labels, or number the "
+            "class folders."
+        )
+        found.append(make_issue("convert.class_order", text))
     right = round(accuracy * quality.sample_count / 100)
     low, _ = wilson_interval(right, quality.sample_count)
-    if low > 100 / classes or accuracy >= 200 / classes:
-        return None
-    return (
-        f"the float model's own accuracy, {accuracy:.2f} %, is not proven to be above chance "
-        f"({100 / classes:.3g} % for {classes} classes): check labels and preprocessing"
-    )
+    if low <= 100 / classes and accuracy < 200 / classes:
+        text = (
+            f"The float model's own accuracy, {accuracy:.2f} %, is not proven to be above chance "
+            f"({100 / classes:.3g} % for {classes} classes): check labels and preprocessing."
+        )
+        found.append(make_issue("convert.float_at_chance", text))
+    return tuple(found)
 
 
 def in_points(loss: MetricLoss) -> Interval:

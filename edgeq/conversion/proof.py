@@ -15,7 +15,7 @@ from edgeq.accuracy.paired_runs import (
 from edgeq.accuracy.verdict import (
     budget_drop,
     budget_name,
-    chance_doubt,
+    float_doubts,
     judge_comparison,
     unproven_budget,
     worst_sqnr_db,
@@ -142,8 +142,7 @@ def _doubts(quality: Quality, budget: float | None) -> list[Issue]:
     found = []
     if (unproven := unproven_budget(quality, budget)) is not None:
         found.append(make_issue("convert.few_samples", unproven))
-    if (chance := chance_doubt(quality)) is not None:
-        found.append(make_issue("convert.float_at_chance", f"{chance[0].upper()}{chance[1:]}."))
+    found += float_doubts(quality)
     verdict, reasons = judge_comparison(quality, None)
     if verdict == "no":
         lost = f"The quality is low: {reasons[0]}; `edgeq compare` on more samples measures it."

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeq.accuracy.verdict import chance_doubt, device_of
+from edgeq.accuracy.verdict import device_of, float_doubts
 from edgeq.conversion.feeding import inherited_doubts
 from edgeq.errors import RecordError
 from edgeq.issues import make_issue
@@ -316,9 +316,7 @@ def _with_doubts(quality: Quality, issues: tuple[Issue, ...]) -> tuple[Issue, ..
     """Issues of a quality, also those that `compare` has as sentences only."""
     found = [issue for issue in issues if issue.code not in _NO_DOUBTS]
     codes = {issue.code for issue in issues}
-    doubt = chance_doubt(quality)
-    if doubt is not None and "convert.float_at_chance" not in codes:
-        found.append(make_issue("convert.float_at_chance", f"{doubt[0].upper()}{doubt[1:]}."))
+    found += [issue for issue in float_doubts(quality) if issue.code not in codes]
     if not quality.is_held_out and not codes & {"convert.not_held_out", "tune.same_samples"}:
         found.append(make_issue("convert.not_held_out", "Measured on calibration samples."))
     return tuple(found)

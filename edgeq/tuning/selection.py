@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgeq.accuracy.verdict import budget_drop, chance_doubt, require_comparable, unproven_budget
+from edgeq.accuracy.verdict import budget_drop, float_doubts, require_comparable, unproven_budget
 from edgeq.device_runners.devices.device import Device
 from edgeq.device_runners.measuring import run_job
 from edgeq.errors import GateError
@@ -117,8 +117,7 @@ class Choice:
             found.append(
                 make_issue("tune.same_samples", f"{message}: the {flattered} is too good.")
             )
-        if (chance := chance_doubt(quality)) is not None:
-            found.append(make_issue("convert.float_at_chance", f"{chance[0].upper()}{chance[1:]}."))
+        found += float_doubts(quality)
         if (unproven := unproven_budget(quality, budget)) is not None:
             found.append(make_issue("tune.few_samples", unproven))
         failed = [trial for trial in self._search.trials if trial.failure is not None]

@@ -192,6 +192,8 @@ class Quality:
             labels.
         scored_output: name of the output that accuracy was measured on.
         class_count: of that output.
+        renamed_accuracy_percent: the baseline's accuracy if its classes are renamed one to one;
+            None unless it is proven to be higher, so the labels have another order of classes.
         metrics: of the task, in the requested order; empty if none was requested, and in the record
             of `compare`, which has them beside the quality.
     """
@@ -206,6 +208,7 @@ class Quality:
     drop_points: Interval | None
     scored_output: str | None = None
     class_count: Positive | None = None
+    renamed_accuracy_percent: Percent | None = None
     metrics: tuple[MetricPair, ...] = ()
 
     def __post_init__(self) -> None:
