@@ -24,7 +24,7 @@ def renamed_accuracy(predicted: Classes, labels: Classes) -> float | None:
     The renaming is chosen on every other sample of each class, and measured on those between them.
 
     Args:
-        predicted: class of each sample, [samples]; -1 for none.
+        predicted: class of each sample, [samples]; -1 if it has none.
         labels: [samples].
 
     Returns:
