@@ -26,7 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, dict[str,
     folder = tmp_path_factory.mktemp("object")
     inputs = np.random.default_rng(1).normal(size=(64, 8)).astype(np.float32)
     path = folder / "m.tflite"
-    edgeq.convert(model, path, data=inputs, effort="fast")
+    edgeq.convert(model, path, inputs, effort="fast")
     model.save(folder / "m.keras")
     fresh = np.random.default_rng(2).normal(size=(64, 8)).astype(np.float32)
     labels = model.predict(fresh, verbose=0).argmax(axis=1)
