@@ -116,6 +116,15 @@ def __dir__() -> list[str]:
     return [*__all__, *_OPEN]
 
 
+class _UnknownNameError(AttributeError):
+    """Looks for the nearest name only where it is shown: imports ask for names that are missing."""
+
+    def __str__(self) -> str:
+        from edgeq.errors import did_you_mean
+
+        return f"edgeq has no {self.args[0]!r}. {did_you_mean(self.args[0], __dir__())}".rstrip()
+
+
 def __getattr__(name: str) -> Any:
     if name in __all__:
         from edgeq.keywords import checked  # with `inspect`, which takes its time
@@ -126,4 +135,4 @@ def __getattr__(name: str) -> Any:
         return globals()[name]
     if name in _OPEN:
         return importlib.import_module(f"edgeq.{name}")
-    raise AttributeError(f"module 'edgeq' has no attribute {name!r}")
+    raise _UnknownNameError(name)

@@ -49,8 +49,8 @@ PathLike = str | Path
 def convert(
     model: Any,
     output: PathLike,
-    *,
     data: Any = None,
+    *,
     test_data: Any = None,
     labels: PathLike | None = None,
     preprocess: Sequence[str] = (),
@@ -96,8 +96,8 @@ def convert(
 def tune(
     model: Any,
     output: PathLike,
-    *,
     data: Any,
+    *,
     test_data: Any = None,
     labels: PathLike | None = None,
     preprocess: Sequence[str] = (),

@@ -145,8 +145,19 @@ def test_importing_edgeq_and_its_help_loads_nothing_heavy() -> None:
 def test_every_public_name_exists() -> None:
     for name in edgeq.__all__:
         assert getattr(edgeq, name)
-    with pytest.raises(AttributeError, match="no attribute 'convrt'"):
-        edgeq.convrt  # noqa: B018
+    for name, meant in {
+        "convrt": "convert",
+        "report": "make_report",
+        "package": "make_package",
+        "inspect": "inspect_model",
+        "eval": "evaluate",
+    }.items():
+        with pytest.raises(AttributeError) as caught:
+            getattr(edgeq, name)
+        assert str(caught.value) == f"edgeq has no {name!r}. Did you mean {meant!r}?"
+    importlib.import_module("edgeq.fit")
+    with pytest.raises(TypeError, match=r"is a module\. Did you mean 'edgeq\.fit_model'"):
+        edgeq.fit("model.tflite")  # type: ignore[operator]
 
 
 def test_modules_that_have_moved_are_named() -> None:

@@ -26,7 +26,7 @@ from edgeq.device_runners.devices.device import Device, events_as_progress
 from edgeq.device_runners.measuring import run_job
 from edgeq.errors import EdgeqError
 from edgeq.files import scratch, storage
-from edgeq.files.reading import needs_unchanged
+from edgeq.files.reading import listed, needs_unchanged
 from edgeq.tflite import flatbuffer, quantmath
 from edgeq.tflite.quantmath import difference
 from edgeq.values import FileRef
@@ -124,7 +124,7 @@ def parity(
     model: str | Path,
     data: Any,
     *,
-    devices: Sequence[str] = ("local",),
+    devices: str | Sequence[str] = ("local",),
     samples: int = 200,
     seed: int = 0,
     preprocess: Sequence[str] | None = None,
@@ -152,7 +152,9 @@ def parity(
     _, outputs = flatbuffer.interface(flatbuffer.read(path))
     quantized = frozenset(spec.name for spec in outputs if spec.scales)
     places = [(local, "local", kernels) for kernels in KERNELS[1:]]
-    places += [(resolve_device(name), name, "xnnpack") for name in devices if name != "local"]
+    places += [
+        (resolve_device(name), name, "xnnpack") for name in listed(devices) if name != "local"
+    ]
     rows, different = [], []
     for device, name, kernels in places:
         on_progress(f"{name}, {kernels}", 0, None)

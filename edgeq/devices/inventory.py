@@ -13,6 +13,7 @@ from edgeq.device_runners.devices.kinds import find_kind
 from edgeq.device_runners.devices.registry import read_devices
 from edgeq.device_runners.measuring import benchmark_tool_run
 from edgeq.errors import EdgeqError, UsageError
+from edgeq.files.reading import listed
 from edgeq.values import DeviceFacts
 from edgeq.values.showing import bounded
 
@@ -37,7 +38,7 @@ class DeviceCheck:
     hint: str | None = None
 
 
-def check_devices(names: Sequence[str] = ()) -> tuple[DeviceCheck, ...]:
+def check_devices(names: str | Sequence[str] = ()) -> tuple[DeviceCheck, ...]:
     """Ask devices what they are, all at the same time.
 
     Args:
@@ -46,7 +47,7 @@ def check_devices(names: Sequence[str] = ()) -> tuple[DeviceCheck, ...]:
     Raises:
         UsageError: there is no device to ask, or an unknown form.
     """
-    wanted = list(names) or list(read_devices())
+    wanted = listed(names) or list(read_devices())
     if not wanted:
         raise UsageError(
             "No device has a name yet.", hint="Name one: edgeq devices add pi4 ssh://pi@raspberrypi"

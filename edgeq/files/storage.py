@@ -101,7 +101,12 @@ def record_json(kind: str, body: dict[str, Any], issues: Sequence[Issue] = ()) -
 
 def write_record(target: Path, kind: str, value: Any) -> None:
     """Write one record."""
-    target.write_bytes(record_json(kind, to_plain(value), find_issues(value)).encode("utf-8"))
+    target.write_bytes(record_bytes(kind, value))
+
+
+def record_bytes(kind: str, value: Any) -> bytes:
+    """The content of one record."""
+    return record_json(kind, to_plain(value), find_issues(value)).encode("utf-8")
 
 
 def find_issues(value: Any) -> tuple[Issue, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from edgeq.converters.proof.certificate import certify
 from edgeq.errors import RefusedModelError, UsageError
 from edgeq.files import storage
+from edgeq.files.reading import listed
 from edgeq.fit import edge_tpu, peaks, vela
 from edgeq.fit.boards import choose, known_boards, own_boards, sized_board
 from edgeq.fit.judging import HEADROOM_FLASH_BYTES, HEADROOM_RAM_BYTES, judge_board
@@ -20,7 +21,7 @@ from edgeq.values import Board, Fit, MicroNeeds, MicroOperator
 def fit_model(
     model: str | Path,
     *,
-    boards: Sequence[str] = (),
+    boards: str | Sequence[str] = (),
     flash_bytes: int | None = None,
     ram_bytes: int | None = None,
     project: str | Path | None = None,
@@ -79,7 +80,7 @@ def fit_model(
 
 
 def _choose(
-    names: Sequence[str],
+    names: str | Sequence[str],
     flash: int | None,
     ram: int | None,
     project: str | Path | None,
@@ -89,7 +90,7 @@ def _choose(
         given, other = ("--ram", "--flash") if flash is None else ("--flash", "--ram")
         raise UsageError(f"{given} alone does not describe a board.", hint=f"Add {other}.")
     own = {} if project is None else own_boards(Path(project))
-    found = list(choose(names, own))
+    found = list(choose(listed(names), own))
     if flash is not None and ram is not None:
         found.append(sized_board(flash, ram))
     if not found and takes_all:

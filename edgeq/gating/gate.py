@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from edgeq.errors import UsageError
 from edgeq.gating.facts import Facts, FailedDevice, gather
@@ -17,28 +18,24 @@ from edgeq.values import JUDGEMENTS, Finding, GateResult, RuleVerdict
 
 
 def gate(
-    records: Sequence[str | Path],
+    records: Any,
     policy: str | Path = "edgeq.toml",
     *,
-    baseline: Sequence[str | Path] = (),
+    baseline: Any = (),
 ) -> GateResult:
     """Compare the records of one model with the policy of a file.
 
     Args:
-        records: paths of what `convert`, `tune`, `compare`, `bench`, `eval` and `fit` wrote; see
-            `read_record`.
+        records: what `convert`, `tune`, `compare`, `bench`, `eval` and `fit` wrote or returned:
+            one or several paths or results; see `read_all`.
         policy: path of the `edgeq.toml`.
-        baseline: paths of the records of the baseline model, for regressions.
+        baseline: the same of the baseline model, for regressions.
 
     Raises:
         UsageError: the policy has a mistake.
         RecordError: a record cannot be read, or they are about different models or another file.
     """
-    return apply_policy(
-        read_policy(Path(policy)),
-        read_all([Path(path) for path in records]),
-        read_all([Path(path) for path in baseline]),
-    )
+    return apply_policy(read_policy(Path(policy)), read_all(records), read_all(baseline))
 
 
 def apply_policy(

@@ -10,6 +10,7 @@ The bytes of every record stay as they were; lists and trends use columns.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,10 +19,11 @@ from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import EdgeqError, RecordError
 from edgeq.escaping import clean, whole
+from edgeq.files.reading import listed
 from edgeq.history import database, reading, trends
 from edgeq.history.item import MOST_BYTES, Item
 from edgeq.history.location import find_place
@@ -95,9 +97,9 @@ class History:
 
     def add(
         self,
-        paths: Iterable[str | Path],
+        paths: Any,
         *,
-        tags: Sequence[str] = (),
+        tags: str | Sequence[str] = (),
         git_commit: str | None = None,
         on_added: OnAdded | None = None,
     ) -> tuple[Addition, ...]:
@@ -106,11 +108,18 @@ class History:
         A record is on the disk when `on_added` is called. A file that is not a record is refused
         in its `Addition`, and the others are added.
 
+        Args:
+            paths: of records, or results of edgeq's functions; one or several.
+            tags: one or several.
+
         Raises:
             HistoryError: the database cannot be written.
             UsageError: a tag is empty or has a comma.
         """
-        items = (Item(str(path), None, tuple(tags), git_commit, None) for path in paths)
+        from edgeq.records.reading import list_given
+
+        named = tuple(listed(tags))
+        items = (Item(*_read(given), named, git_commit, None) for given in list_given(paths))
         return self.add_items(items, on_added=on_added)
 
     def add_items(
@@ -294,6 +303,16 @@ class History:
         if clean(kept, whole) != clean(figures_of(record), whole):
             return f"record {entry.number}: its figures are not those of its bytes"
         return None
+
+
+def _read(given: Any) -> tuple[str, bytes | None]:
+    """The name and the content of a record; a file is read later."""
+    if isinstance(given, (str, os.PathLike)):
+        return str(given), None
+    from edgeq.records.reading import open_given
+
+    record, content = open_given(given)
+    return record.path, content
 
 
 def _refill(connection: sqlite3.Connection, version: int) -> None:

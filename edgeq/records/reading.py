@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,10 +22,10 @@ import msgspec
 
 from edgeq.comparison.parity import Parity
 from edgeq.devices.fleet import Fleet
-from edgeq.errors import RecordError, nearest_path
+from edgeq.errors import RecordError, UsageError, nearest_path
 from edgeq.files import storage
 from edgeq.files.kinds import FileKind, find_kind, find_kind_of
-from edgeq.files.reading import read_file
+from edgeq.files.reading import listed, read_file
 from edgeq.issues import is_known, judge
 from edgeq.values import (
     BenchResult,
@@ -114,6 +115,34 @@ def read_record(path: str | Path) -> Record:
             the `.tflite` as it is now.
     """
     return open_record(Path(path))[0]
+
+
+def list_given(given: Any) -> list[Any]:
+    """Return several paths and results as a list; the tuple of `evaluate` is one result."""
+    return [given] if _is_evaluations(given) else listed(given)
+
+
+def _is_evaluations(given: Any) -> bool:
+    return isinstance(given, tuple) and any(isinstance(item, Evaluation) for item in given)
+
+
+def open_given(given: Any) -> tuple[Record, bytes]:
+    """Read what a Python caller gives as a record, and its bytes; see `read_all`."""
+    if isinstance(given, (str, os.PathLike)):
+        return open_record(Path(given))
+    value = given
+    if isinstance(given, Evaluation):
+        value = Evaluations((given,))
+    elif _is_evaluations(given):
+        value = Evaluations(given)
+    kind = next((kind for kind, own in KINDS.items() if type(value) is own), None)
+    if kind is None:
+        raise UsageError(
+            f"A record is needed, not an object of type {type(given).__name__}.",
+            hint="Give the path of a record, or what convert, compare, bench or evaluate returned.",
+        )
+    content = storage.record_bytes(kind, value)
+    return parse_record(content, f"<{type(value).__name__}>"), content
 
 
 def open_record(path: Path, most: int = MOST_BYTES) -> tuple[Record, bytes]:
@@ -306,14 +335,19 @@ def find_files(value: Any) -> Iterator[FileRef | DataRef]:
     return (item for item in walk(value) if isinstance(item, (FileRef, DataRef)))
 
 
-def read_all(paths: Sequence[Path]) -> tuple[Record, ...]:
-    """Several record files, each once; a `.tflite` means the record beside it.
+def read_all(given: Any) -> tuple[Record, ...]:
+    """Several records, each once.
+
+    Args:
+        given: a path, a result such as a `Conversion`, or a `Record`; or several of them. The
+            path of a `.tflite` means the record beside it.
 
     Raises:
         RecordError: see `read_record`.
+        UsageError: an object is neither a path nor a result.
     """
     found: dict[str, Record] = {}
-    for path in paths:
-        record = read_record(path)
+    for item in list_given(given):
+        record = item if isinstance(item, Record) else open_given(item)[0]
         found.setdefault(record.sha256, record)
     return tuple(found.values())

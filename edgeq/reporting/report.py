@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from edgeq.escaping import clean
 from edgeq.records.reading import read_all
@@ -49,13 +49,12 @@ _SECTIONS = (
 )
 
 
-def make_report(
-    paths: Sequence[str | Path], *, trends: bool = False, history: str | Path | None = None
-) -> Report:
+def make_report(paths: Any, *, trends: bool = False, history: str | Path | None = None) -> Report:
     """Gather the records of one model into one value; nothing is measured.
 
     Args:
-        paths: of records, of any kinds and devices.
+        paths: of records, or results of edgeq's functions; one or several, of any kinds and
+            devices.
         trends: whether to add figures over time from a history.
         history: its database; None for the one that `edgeq history` uses.
 
@@ -63,7 +62,7 @@ def make_report(
         RecordError: there is no record, or they are about different models.
         HistoryError: the history does not exist, or cannot be read.
     """
-    gathered = gather(read_all([Path(path) for path in paths]))
+    gathered = gather(read_all(paths))
     sections = [made for make in _SECTIONS if (made := make(gathered)).blocks]
     if trends:
         trend = over_time.section(gathered, None if history is None else Path(history))

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import edgeq
 from edgeq.errors import LoweringError, UsageError
+from edgeq.files import storage
 
 # Keras 3.10 with NumPy 2, when it saves a model.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -25,7 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, dict[str,
     folder = tmp_path_factory.mktemp("object")
     inputs = np.random.default_rng(1).normal(size=(64, 8)).astype(np.float32)
     path = folder / "m.tflite"
-    edgeq.convert(model, path, data=inputs, effort="fast")
+    edgeq.convert(model, path, inputs, effort="fast")
     model.save(folder / "m.keras")
     fresh = np.random.default_rng(2).normal(size=(64, 8)).astype(np.float32)
     labels = model.predict(fresh, verbose=0).argmax(axis=1)
@@ -94,3 +95,32 @@ def test_where_an_object_cannot_work_the_error_says_what_to_type(
     ):
         with pytest.raises(LoweringError, match=r"^Cannot convert a builtins\.object\. Pass a"):
             other()
+
+
+def test_results_are_taken_as_records(
+    made: tuple[Any, Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    _, path, data = made
+    compared = edgeq.compare(path.with_name("m.keras"), path, data, latency=False)
+    file, policy = tmp_path / "compare.json", tmp_path / "edgeq.toml"
+    storage.write_record(file, "compare", compared)
+    policy.write_text('[policy]\nmin_sqnr_db = 200\nmax_size = "1 MB"\n')
+
+    judged = edgeq.gate([edgeq.read_record(path).value, compared], policy)
+    assert [name for name, _ in judged.records] == ["<Conversion>", "<Comparison>"]
+    from_files = edgeq.gate([path, str(file)], policy)
+    verdicts = [rule.verdict for rule in judged.rules]
+    assert verdicts == [rule.verdict for rule in from_files.rules] == ["fail", "pass"]
+    assert edgeq.gate(compared, policy).verdict == edgeq.gate(str(file), policy).verdict == "fail"
+    assert edgeq.make_report(compared).cards == edgeq.make_report(file).cards
+    found = edgeq.evaluate([path.with_name("m.keras"), path], data)
+    for given in (found, [found, edgeq.read_record(path)], found[1]):
+        assert edgeq.make_report(given).candidate == path.as_posix()
+    package = edgeq.make_package(path, "python", data=data, records=compared)
+    assert {"records/00-convert.json", "records/01-compare.json"} <= {*package.files}
+    with edgeq.open_history(tmp_path / "history.db") as history:
+        history.add(compared, tags="v1.2")
+        history.add(str(path.with_name("m.tflite.json")))
+        assert [entry.tags for entry in history.list().entries] == ["v1.2", ""]
+    with pytest.raises(UsageError, match=r"^A record is needed, not an object of type dict\."):
+        edgeq.gate([{}], policy)

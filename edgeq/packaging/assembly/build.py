@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ def make_package(
     target: str,
     *,
     data: Any = None,
-    records: Sequence[str | Path] = (),
+    records: Any = (),
     options: PackageOptions | None = None,
     **settings: Any,
 ) -> Package:
@@ -126,7 +126,8 @@ def make_package(
         target: one of `targets.NAMES`.
         data: dataset that golden vectors are taken from; by default the one that the conversion's
             record names, if it is unchanged.
-        records: about this model; its conversion's own, `MODEL.json`, is found beside it.
+        records: about this model: one or several paths, or results of edgeq's functions; its
+            conversion's own, `MODEL.json`, is found beside it.
         options: see `PackageOptions`.
         settings: fields of `PackageOptions`.
 
@@ -159,7 +160,7 @@ def make_package(
 
 
 def _gather(
-    path: Path, target: str, data: Any, records: Sequence[str | Path], chosen: PackageOptions
+    path: Path, target: str, data: Any, records: Any, chosen: PackageOptions
 ) -> tuple[PackageInputs, tuple[str, ...]]:
     """Collect the inputs of the package, and notes about them for the user."""
     model, kind = read_model(path), targets.find_target(target)
@@ -250,7 +251,7 @@ def _choose_form(kind: Target, target: str, form: str | None) -> str:
 
 
 def _find_measured(
-    model: ModelFile, contract: Contract, records: Sequence[str | Path]
+    model: ModelFile, contract: Contract, records: Any
 ) -> tuple[Contract, Evidence, ModelFile]:
     """The file that the records are about; its own class names are used where none were given.
 

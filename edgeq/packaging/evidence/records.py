@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgeq.errors import RecordError, UsageError
 from edgeq.packaging.container.manifest import NO_GATE, GateVerdict, read_gates
 from edgeq.records.parts import digests_of
-from edgeq.records.reading import Record, open_record, record_file
+from edgeq.records.reading import Record, list_given, open_given, record_file
 
 NAME_DATA = "Name samples for the golden vectors: --data samples.npz"
 
@@ -57,28 +58,30 @@ class Evidence:
 NO_EVIDENCE = Evidence((), (), NO_GATE)
 
 
-def find_evidence(model: Path, given: Sequence[str | Path], known: Sequence[str]) -> Evidence:
+def find_evidence(model: Path, given: Any, known: Sequence[str]) -> Evidence:
     """Records about a file; its conversion's own, `MODEL.json`, is found beside it.
 
     Args:
+        given: paths of records, or results of edgeq's functions; one or several.
         known: SHA-256 of the file, last, and of it without metadata.
 
     Raises:
         RecordError: one is about another model.
     """
-    paths = [Path(path) for path in given]
+    wanted = [Path(item) if isinstance(item, str) else item for item in list_given(given)]
+    named = [record_file(item).resolve() for item in wanted if isinstance(item, Path)]
     beside = record_file(model)
-    if beside.is_file() and beside.resolve() not in [record_file(path).resolve() for path in paths]:
-        paths.insert(0, beside)
+    if beside.is_file() and beside.resolve() not in named:
+        wanted.insert(0, beside)
     records, contents = [], []
-    for path in paths:
-        record, content = open_record(path)
+    for item in wanted:
+        record, content = open_given(item)
         digests = digests_of(record)
         if digests.isdisjoint(known):
-            named = ", ".join(digest[:12] for digest in sorted(digests)) or "none"
+            about = ", ".join(digest[:12] for digest in sorted(digests)) or "none"
             raise RecordError(
-                f"{path} is about another file than {model} (sha256 {known[-1][:12]}): it names "
-                f"{named}.",
+                f"{record.path} is about another file than {model} (sha256 {known[-1][:12]}): it "
+                f"names {about}.",
                 hint="Convert again, or give the records of this file.",
             )
         records.append(record)

@@ -69,7 +69,7 @@ class Verification:
 def verify_package(
     path: str | Path,
     *,
-    devices: Sequence[str] = ("local",),
+    devices: str | Sequence[str] = ("local",),
     python: str | Path | None = None,
     public_key: str | Path | None = None,
     runs: bool = True,
@@ -97,6 +97,7 @@ def verify_package(
         # The child has as much to import, at the same time.
         from edgeq.device_runners.devices.addresses import resolve_device
         from edgeq.device_runners.devices.device import events_as_progress
+        from edgeq.files.reading import listed
         from edgeq.packaging.container import signing
         from edgeq.packaging.verification import requests
         from edgeq.packaging.verification.answers import Answerer
@@ -105,7 +106,9 @@ def verify_package(
         key = None
         if public_key is not None:
             key = signing.public_pem(signing.read_public_key(Path(public_key))).decode()
-        opened = {name: resolve_device(name, own if name == "local" else None) for name in devices}
+        opened = {
+            name: resolve_device(name, own if name == "local" else None) for name in listed(devices)
+        }
         child.send(requests.Job(str(source), key, tuple(opened) if runs else None))
         wanted = tuple(opened.values()) if runs else None
         answerer = Answerer(wanted, events_as_progress(on_progress))
