@@ -313,10 +313,16 @@ def test_a_file_that_was_calibrated_without_preprocessing_is_told(
     given = {"samples": 20, "latency": False}
     found = package.compare(float_file, raw, TEST, preprocess="scale=1/255", **given)
     assert [issue.code for issue in found.issues] == ["compare.fed_otherwise"]
-    assert found.issues[0].message == (
+    beginning = (
         "The candidate seems to be calibrated without preprocessing: its range for input 'image' "
-        "is 0 to 255. It was fed with 'scale=1/255', which gives 0 to 1: convert again with "
-        "--preprocess scale=1/255."
+        "is 0 to 255. It was fed with 'scale=1/255', which gives 0 to 1: "
+    )
+    again = "convert again with --preprocess scale=1/255."  # the record beside it has the doubt
+    assert found.issues[0].message == beginning + again
+    raw.with_name("raw.tflite.json").unlink()
+    found = package.compare(float_file, raw, TEST, preprocess="scale=1/255", **given)
+    assert found.issues[0].message == (
+        f"{beginning}remove --preprocess, or, if the model learned from such values, {again}"
     )
     with np.load(TEST) as data:
         small = data["x"][:20].astype(np.float32) / 255
