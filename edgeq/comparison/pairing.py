@@ -127,7 +127,7 @@ def find_differences(
 
 @dataclass(frozen=True)
 class _Ways:
-    """Ways out if samples are fed otherwise than a candidate that was calibrated on raw ones.
+    """Says what to type if a candidate was calibrated on raw samples and is fed prepared ones.
 
     Attributes:
         could_stay: whether the candidate may be right: `convert` had no doubt about its samples.
@@ -200,7 +200,7 @@ def _find_narrow(
     Args:
         fed: what prepared the samples.
         is_declared: whether the candidate declares the same.
-        ways: out of feeding it otherwise.
+        ways: says what to type.
     """
     for spec, values, ends in _pair_ranges(candidate, samples):
         low, high = values.min(), values.max()
