@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgeq.accuracy.inference import Interface, read_interface
 from edgeq.conversion.convert import float_tflite
+from edgeq.conversion.feeding import find_doubt, read_makers
 from edgeq.conversion.file_metadata import (
     read_layout,
     read_outputs,
@@ -95,10 +96,14 @@ def find_differences(
     carried = parse_preprocessing(read_preprocessing(files[1]), specs)
     fed = parse_preprocessing(preprocess, specs)
     found = _find_beyond(candidate, samples, is_declared=bool(carried))
+    ways = _Ways(
+        could_stay=all(find_doubt(made.issues) is None for made in read_makers(files[1])),
+        could_change=not found,
+    )
     if carried and not are_same(fed, carried, specs):
-        found.append(_fed_otherwise(fed, carried, specs))
+        found.append(_fed_otherwise(fed, carried, specs, ways))
     else:
-        found += _find_narrow(candidate, samples, fed, is_declared=bool(carried))
+        found += _find_narrow(candidate, samples, fed, bool(carried), ways)
     real = flatbuffer.parse(files[0].read_bytes(), "FP32")
     made = flatbuffer.parse(float_twin(files[1].read_bytes()), "it")
     if lstm.count(real) == lstm.count(made):  # otherwise one of them has unrolled layers
@@ -120,15 +125,44 @@ def find_differences(
     return tuple(found)
 
 
+@dataclass(frozen=True)
+class _Ways:
+    """Says what to type if a candidate was calibrated on raw samples and is fed prepared ones.
+
+    Attributes:
+        could_stay: whether the candidate may be right: `convert` had no doubt about its samples.
+        could_change: whether the samples as they are fed now may be right.
+    """
+
+    could_stay: bool
+    could_change: bool
+
+    def show(
+        self,
+        fed: Sequence[Preprocessing],
+        carried: tuple[Preprocessing, ...],
+        specs: Sequence[TensorSpec],
+    ) -> str:
+        """Return what to type."""
+        wanted = with_sizes(carried, fed, specs)
+        stay = "remove --preprocess" if wanted == carried else f"write {_options(wanted)}"
+        is_raw = are_same(carried, (), specs) and not are_same(fed, (), specs)
+        if not is_raw or not self.could_change:
+            return stay
+        change = f"convert again with {_options(fed)}"
+        if not self.could_stay:
+            return change
+        return f"{stay}, or, if the model learned from such values, {change}"
+
+
 def _fed_otherwise(
-    fed: Sequence[Preprocessing], carried: tuple[Preprocessing, ...], specs: Sequence[TensorSpec]
+    fed: Sequence[Preprocessing],
+    carried: tuple[Preprocessing, ...],
+    specs: Sequence[TensorSpec],
+    ways: _Ways,
 ) -> Issue:
     """State what the candidate declares, and how to feed it so from the same samples."""
-    wanted = with_sizes(carried, fed, specs)
-    way = "remove --preprocess" if wanted == carried else f"write {_options(wanted)}"
-    if are_same(carried, (), specs) and not are_same(fed, (), specs):
-        # It was forgotten when the file was made.
-        way = f"convert again with {_options(fed)}"
+    way = ways.show(fed, carried, specs)
     message = f"The candidate declares {_show(carried)} and was fed {_show(fed)}; {way}."
     return make_issue("compare.fed_otherwise", message)
 
@@ -155,13 +189,18 @@ def _pair_ranges(
 
 
 def _find_narrow(
-    candidate: Interface, samples: Samples, fed: Sequence[Preprocessing], *, is_declared: bool
+    candidate: Interface,
+    samples: Samples,
+    fed: Sequence[Preprocessing],
+    is_declared: bool,
+    ways: _Ways,
 ) -> Iterator[Issue]:
     """Yield issues if samples fill only a small part of the range of a quantized input.
 
     Args:
         fed: what prepared the samples.
         is_declared: whether the candidate declares the same.
+        ways: says what to type.
     """
     for spec, values, ends in _pair_ranges(candidate, samples):
         low, high = values.min(), values.max()
@@ -171,10 +210,11 @@ def _find_narrow(
         own = replace(spec, name=candidate.input_names[spec.name])
         is_scaled = not are_same(fed, (), [own])
         if is_scaled and not is_declared:
+            nothing = tuple(Preprocessing(entry.input) for entry in fed)
             message = (
                 "The candidate seems to be calibrated without preprocessing: its range for input "
                 f"{spec.name!r} is {taken}. It was fed with {_show(fed)}, which gives {given}: "
-                f"convert again with {_options(fed)}."
+                f"{ways.show(fed, nothing, [own])}."
             )
             yield make_issue("compare.fed_otherwise", message)
             continue

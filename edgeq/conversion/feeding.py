@@ -26,8 +26,14 @@ _FED = frozenset(
     {"data.normalized_twice", "data.not_normalized", "data.range_mismatch",
      "data.statistics_shifted"}
 )  # fmt: skip
+_FEEDING = _FED | {"compare.fed_otherwise"}
 _MADE: dict[str, type[Conversion | Tuning]] = {"convert": Conversion, "tune": Tuning}
 _MOST_BYTES = 1 << 30
+
+
+def find_doubt(issues: Iterable[Issue]) -> Issue | None:
+    """Return the first doubt about how the model is fed: no other conversion is its remedy."""
+    return next((issue for issue in issues if issue.code in _FEEDING), None)
 
 
 def inherited_doubts(

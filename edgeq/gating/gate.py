@@ -86,7 +86,10 @@ def _judge(limit: Limit, scene: Scene) -> RuleVerdict:
         there = {finding.subject for finding in findings}
         findings += [_failed(item) for item in scene.now.failures if item.device not in there]
     findings = [
-        replace(item, remedy=rule.improve) if item.verdict == "fail" else item for item in findings
+        replace(item, remedy=rule.improve)
+        if item.verdict != "pass" and item.remedy is None
+        else item
+        for item in findings
     ]
     weighed = _outweigh(findings)
     verdict = _worst(finding.verdict for finding in weighed)

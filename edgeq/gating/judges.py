@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from edgeq.gating.facts import Facts, inside
+from edgeq.conversion.feeding import find_doubt
+from edgeq.gating.facts import BenchFact, Facts, inside
 from edgeq.gating.figures import Figure, Find
 from edgeq.gating.intervals import Estimate, judge_estimate
 from edgeq.gating.policy import PROVEN, Limit, Policy
@@ -48,8 +49,11 @@ def judge_figure(
         verdict, (reason, remedy) = "cannot-tell", _explain(doubts)
     else:
         verdict, reason = judge_estimate(estimate, limit, is_upper=is_upper, proof=proof)
-        # The remedy of a failure is in the table of rules.
-        remedy = "Measure with more samples or --rounds." if verdict == "cannot-tell" else None
+        is_beyond = estimate.value > limit if is_upper else estimate.value < limit
+        more = "--rounds" if isinstance(figure.context, BenchFact) else "samples"
+        # The remedy of a value beyond the limit is in the table of rules.
+        is_open = verdict == "cannot-tell" and not is_beyond
+        remedy = f"Measure with more {more}." if is_open else None
     known = estimate or Estimate(math.nan)
     return Finding(
         subject=figure.subject, verdict=verdict, reason=reason, figure=figure.shown,
@@ -65,11 +69,18 @@ def _explain(doubts: list[Issue]) -> tuple[str, str]:
     codes = list(dict.fromkeys(issue.code for issue in doubts))
     reason = "the record has no value for it"
     if doubts:
-        reason = f"the figure is doubted: {doubts[0].message} [{', '.join(codes)}]"
+        first = find_doubt(doubts) or doubts[0]
+        reason = f"the figure is doubted: {first.message} [{', '.join(codes)}]"
     if not doubts or any(issue.severity == "error" for issue in doubts):
         return reason, "Measure again where that does not hold; an error cannot be accepted."
     accept = ", ".join(f'"{code}"' for code in codes)
     write = f"write in [policy]: accept = [{accept}]"
+    if find_doubt(doubts) is not None or "convert.float_at_chance" in codes:
+        # A wrong input makes every figure wrong, and no drop would show it.
+        return reason, (
+            "Correct the preprocessing or the labels, then convert and compare again; only if "
+            f"they are right, {write}"
+        )
     return reason, f"Measure again where that does not hold, or {write}"
 
 

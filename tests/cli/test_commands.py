@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from PIL import Image
 from edgeq import models
 from edgeq.cli import options
 from edgeq.errors import DataError
+from edgeq.issues import make_issue
 from edgeq.values import FloatModel
 from tests.commands import run_edgeq as edgeq
 
@@ -314,11 +316,21 @@ def test_a_file_that_was_calibrated_without_preprocessing_is_told(
     given = {"samples": 20, "latency": False}
     found = package.compare(float_file, raw, TEST, preprocess="scale=1/255", **given)
     assert [issue.code for issue in found.issues] == ["compare.fed_otherwise"]
-    assert found.issues[0].message == (
+    beginning = (
         "The candidate seems to be calibrated without preprocessing: its range for input 'image' "
-        "is 0 to 255. It was fed with 'scale=1/255', which gives 0 to 1: convert again with "
-        "--preprocess scale=1/255."
+        "is 0 to 255. It was fed with 'scale=1/255', which gives 0 to 1: "
     )
+    again = "convert again with --preprocess scale=1/255."
+    assert found.issues[0].message == (
+        f"{beginning}remove --preprocess, or, if the model learned from such values, {again}"
+    )
+    record = raw.with_name("raw.tflite.json")
+    made = json.loads(record.read_text())
+    doubt = make_issue("data.not_normalized", "It looks raw.")
+    record.write_text(json.dumps({**made, "issues": [asdict(doubt)]}))
+    found = package.compare(float_file, raw, TEST, preprocess="scale=1/255", **given)
+    assert found.issues[0].message == beginning + again
+    record.unlink()
     with np.load(TEST) as data:
         small = data["x"][:20].astype(np.float32) / 255
     found = package.compare(float_file, raw, small, latency=False)

@@ -929,9 +929,43 @@ def test_a_finding_tells_its_figure_and_where_it_stands(gate: Any, compared: Rec
     )  # fmt: skip
     (open_,) = gate("[policy]\nmax_drop_points = 0.4\n", [record]).rules[0].findings
     assert open_ == replace(
-        kept, verdict="cannot-tell", remedy="Measure with more samples or --rounds.",
+        kept, verdict="cannot-tell", remedy="Measure with more samples.",
         reason="the interval reaches from within the limit to beyond it",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("policy", "drop", "remedy"),
+    [
+        ("max_drop_points = 0.4", Interval(0.2, -0.1, 0.5), "Measure with more samples."),
+        ("max_drop_points = 0.4", Interval(0.45, 0.3, 0.6),
+         "See which layers lose it with edgeq debug, or search with edgeq tune."),
+        ("min_speedup = 1.45", None, "Measure with more --rounds."),
+        ("min_speedup = 1.55", None, "See where the time goes with edgeq profile."),
+    ],
+)  # fmt: skip
+def test_an_open_rule_has_the_remedy_of_its_kind(
+    gate: Any, compared: Record, policy: str, drop: Interval | None, remedy: str
+) -> None:
+    record = sound(compared)
+    record = record if drop is None else with_quality(record, drop_points=drop)
+    proven = 'drop_must_be = "proven"\nspeed_must_be = "proven"\n'
+    (found,) = gate(f"[policy]\n{proven}{policy}\n", [record]).rules[0].findings
+    assert (found.verdict, found.remedy) == ("cannot-tell", remedy)
+
+
+@pytest.mark.parametrize("code", ["data.normalized_twice", "convert.float_at_chance"])
+def test_a_wrong_input_is_corrected_before_it_is_accepted(
+    gate: Any, compared: Record, code: str
+) -> None:
+    record = sound(compared)
+    issues = make_issue("bench.load", "It is load."), make_issue(code, "It is fed 0 to 1.")
+    record = replace(record, value=replace(record.value, issues=issues))
+    (found,) = gate("[policy]\nmax_drop_points = 1\n", [record]).rules[0].findings
+    accepted = f'write in [policy]: accept = ["bench.load", "{code}"]'
+    assert found.verdict == "cannot-tell" and code in found.reason
+    assert found.remedy.startswith("Correct the preprocessing or the labels, then convert and ")
+    assert found.remedy.endswith(f"only if they are right, {accepted}")
 
 
 def test_a_doubted_figure_tells_how_to_accept_it(gate: Any, compared: Record) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgeq.comparison.pairing import _fed_otherwise
+from edgeq.comparison.pairing import _fed_otherwise, _Ways
 from edgeq.converters.samples.preprocessing import format_preprocessing, parse_preprocessing
 from edgeq.converters.samples.same_feeding import are_same, with_sizes
 from edgeq.values import TensorSpec
@@ -67,16 +67,20 @@ def test_what_to_type_keeps_the_way_in_which_the_file_resizes(carried, fed, expe
 
 
 @pytest.mark.parametrize(
-    ("carried", "fed", "way"),
+    ("carried", "fed", "ways", "said"),
     [
-        ("letterbox=640x640", "resize=640x640", "remove --preprocess"),
-        ("scale=1/255", "scale=1/127.5", "remove --preprocess"),
-        ("scale=1", "scale=1/255", "convert again with --preprocess scale=1/255"),
+        ("letterbox=640x640", "resize=640x640", _Ways(True, True), "remove --preprocess"),
+        ("scale=1/255", "scale=1/127.5", _Ways(False, True), "remove --preprocess"),
+        ("scale=1", "scale=1/255", _Ways(True, True), "remove --preprocess, or, if the model "
+         "learned from such values, convert again with --preprocess scale=1/255"),
+        ("scale=1", "scale=1/255", _Ways(False, True), "convert again with --preprocess "
+         "scale=1/255"),
+        ("scale=1", "scale=1/255", _Ways(True, False), "remove --preprocess"),
     ],
-)
-def test_compare_says_what_to_type(carried, fed, way):
-    found = _fed_otherwise(read(fed), read(carried), [IMAGE])
-    assert found.message == f"The candidate declares '{carried}' and was fed '{fed}'; {way}."
+)  # fmt: skip
+def test_compare_says_what_to_type(carried, fed, ways, said):
+    found = _fed_otherwise(read(fed), read(carried), [IMAGE], ways)
+    assert found.message == f"The candidate declares '{carried}' and was fed '{fed}'; {said}."
 
 
 def test_what_to_type_is_quoted_for_a_shell():
@@ -84,5 +88,5 @@ def test_what_to_type_is_quoted_for_a_shell():
         parse_preprocessing([f"image [1]:{text}"], [ANY_SIZE])
         for text in ("scale=1/255", "scale=1")
     )
-    found = _fed_otherwise(fed, carried, [ANY_SIZE])
+    found = _fed_otherwise(fed, carried, [ANY_SIZE], _Ways(False, True))
     assert found.message.endswith("convert again with --preprocess 'image [1]:scale=1/255'.")
