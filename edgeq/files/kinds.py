@@ -22,7 +22,7 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _TAR_AT = 257
 # A ModelProto begins with field 1, the version of the format, and has no magic number.
-_ONNX_VERSION_TAG = b"\x08"
+ONNX_VERSION_TAG = b"\x08"
 _PICKLE_PROTOCOL_TAG = b"\x80"
 _OF_PYTORCH = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 _RECORD = re.compile(r'\{\s*"schema":\s*"edgeq\.record/')
@@ -180,7 +180,7 @@ def _of_zip(names: Sequence[str]) -> str:
 
 
 def _by_name(head: bytes, name: str) -> str | None:
-    if name.endswith(".onnx") and head[:1] == _ONNX_VERSION_TAG:
+    if name.endswith(".onnx") and head[:1] == ONNX_VERSION_TAG:
         return "onnx"
     if name.endswith(_OF_PYTORCH) and head[:1] == _PICKLE_PROTOCOL_TAG:
         return "pickle"
