@@ -86,13 +86,6 @@ KINDS = {
     )
 }  # fmt: skip
 
-# Endings that say what a file is; another kind of file must not have them.
-ENDINGS = (
-    ".tflite", ".keras", ".h5", ".hdf5", ".onnx", ".pt", ".pt2", ".pth", ".ckpt", ".pb",
-    ".safetensors", ".npz", ".npy", ".csv", ".wav", ".png", ".jpg", ".jpeg", ".gif", ".bmp",
-    ".webp", ".svg", ".zip", ".html", ".md", ".pdf", ".json", ".xml", ".toml", ".sqlite", ".py",
-)  # fmt: skip
-
 # How files begin, and which kind that is.
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (_HDF5, "h5"),
