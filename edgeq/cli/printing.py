@@ -79,3 +79,6 @@ def show_usage(error: click.ClickException) -> None:
     is_list = isinstance(error, click.MissingParameter)
     shown = printable_lines(message) if is_list else printable(message)
     _print(f"{usage}{mark}{shown}", err=True)
+    context = error.ctx if isinstance(error, click.MissingParameter) else None
+    if context is not None and context.command.epilog:
+        _print(context.command.epilog.removeprefix("\b\n"), err=True)

@@ -35,6 +35,7 @@ def test_an_unknown_command_is_answered_with_a_known_one(typed: str, meant: str)
     [
         (("package", KERAS, "--target", "andriod"), "android"),
         (("package", KERAS, "--target", "Swift"), "ios"),
+        (("package", KERAS, "--target", "raspberry-pi"), "python"),
         (("convert", KERAS, "--scheme", "int-8"), "int8"),
         (("convert", KERAS, "--scheme", "float16"), "fp16"),
         (("convert", KERAS, "--effort", "blanced"), "balanced"),
@@ -71,6 +72,22 @@ def test_an_unknown_part_of_a_value_is_answered_with_a_known_one(
     done = edgeq("convert", KERAS, "--data", TEST, "-o", tmp_path / "m.tflite", *typed)
     assert done.returncode == 2
     assert f"hint:  Did you mean {meant!r}?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "missing"),
+    [
+        (("convert", KERAS), "Missing option '-o'"),
+        (("compare", KERAS, KERAS), "Missing option '--data'"),
+        (("show",), "Missing argument 'RECORD...'"),
+    ],
+)
+def test_a_missing_parameter_is_answered_with_an_example(
+    typed: tuple[object, ...], missing: str
+) -> None:
+    done = edgeq(*typed)
+    assert done.returncode == 2 and missing in done.stderr
+    assert f"\nExample:\n  edgeq {typed[0]} " in done.stderr
 
 
 def test_every_option_with_fixed_values_suggests_one() -> None:
