@@ -10,7 +10,7 @@ from typing import Any
 from edgeq.converters.safe_reading import torch_files
 from edgeq.errors import SourceError, missing_model
 from edgeq.files.damage import ZIP_DAMAGE
-from edgeq.files.kinds import FileKind, find_kind
+from edgeq.files.kinds import ONNX_VERSION_TAG, FileKind, find_kind
 from edgeq.files.reading import open_file
 
 MODELS = ("keras", "h5", "saved_model", "tflite", "torch", "onnx")
@@ -82,6 +82,8 @@ def _refuse(path: Path, kind: FileKind | None, head: bytes) -> SourceError:
         expected = _BEGINNINGS.get(path.suffix.lower())
         what, hint = f"it is {kind.what}" if kind else f"it starts with {head!r}", _SUPPORTED
         what += f", and {expected}" if expected else ""
+        if kind is None and head[:1] == ONNX_VERSION_TAG:  # too little to be sure
+            hint = f"If it is an ONNX model, rename it to {path.with_suffix('.onnx').name}."
     return SourceError(f"{path} is not a model: {what}.", hint=hint)
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeq import host
 from edgeq.converters.safe_reading import archives, keras_config, plain_json
 from edgeq.converters.safe_reading.findings import Finding, refusal
 from edgeq.errors import SourceError
@@ -82,16 +81,15 @@ def prepare(file: KerasFile, folder: Path, change: Callable[[Any], Any] | None =
     """The path from which Keras reads the file as it was checked.
 
     Keras distinguishes a zip from HDF5 by the name alone, and loads the training configuration of
-    models inside the model; so a file with another suffix is linked, and a file with such parts is
-    copied without them.
+    models inside the model; so a file with another suffix is copied (the sandbox allows no links),
+    and a file with such parts is copied without them.
 
     Args:
         file: as read.
-        folder: for the link or copy.
+        folder: for the copy.
         change: a further change of the configuration.
     """
     name = folder / f"model.{file.kind}"
-    name.unlink(missing_ok=True)  # a link to the user's own file must not be written through
     config = keras_config.without_training(file.config, keep_first=file.kind == "keras")
     config = config if change is None else change(config)
     if config != file.config:
@@ -111,7 +109,7 @@ def prepare(file: KerasFile, folder: Path, change: Callable[[Any], Any] | None =
         return name
     if file.path.suffix == name.suffix:
         return file.path
-    host.copy_or_link(file.path, name)
+    shutil.copyfile(file.path, name)
     return name
 
 
@@ -176,7 +174,6 @@ def _copy_h5(path: Path, target: Path, config: str) -> None:
     import h5py
 
     shutil.copyfile(path, target)
-    target.chmod(0o600)
     with h5py.File(target, "r+") as copy:
         del copy.attrs["model_config"]
         copy.attrs["model_config"] = config

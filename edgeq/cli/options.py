@@ -365,7 +365,7 @@ def guard_output(
         option: what named it.
 
     Raises:
-        UsageError: it would, or has the ending of another kind of file.
+        UsageError: it would, or does not have the ending.
         OutputError: it cannot be written.
     """
     if output is not None:

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -27,6 +28,12 @@ def _print(text: str, *, err: bool = False) -> None:
 def say(text: str = "", *, err: bool = False, **style: Any) -> None:
     """One line; names in it are made printable. For several lines, say them one by one."""
     _print(click.style(printable(text), **style) if style else printable(text), err=err)
+
+
+def say_written(model: Path) -> None:
+    """The end of a command that wrote a `.tflite` and its record."""
+    say()
+    say(f"Wrote {model} and {model}.json")
 
 
 def show(text: str) -> None:
@@ -72,3 +79,6 @@ def show_usage(error: click.ClickException) -> None:
     is_list = isinstance(error, click.MissingParameter)
     shown = printable_lines(message) if is_list else printable(message)
     _print(f"{usage}{mark}{shown}", err=True)
+    context = error.ctx if isinstance(error, click.MissingParameter) else None
+    if context is not None and context.command.epilog:
+        _print(context.command.epilog.removeprefix("\b\n"), err=True)

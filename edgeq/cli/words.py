@@ -24,7 +24,8 @@ _OTHER_WORDS = {
     "float16": "fp16", "half": "fp16", "float": "fp32", "float32": "fp32", "full-integer": "int8",
     "markdown": "md", "swift": "ios", "iphone": "ios", "kotlin": "android", "java": "android",
     "aar": "android", "cpp": "c", "c++": "c", "arduino": "c", "zephyr": "c", "esp-idf": "c",
-    "wheel": "python", "linux": "python", "speed": "latency", "nchw": "source",
+    "wheel": "python", "linux": "python", "raspberry-pi": "python", "raspberrypi": "python",
+    "rpi": "python", "pi": "python", "speed": "latency", "nchw": "source",
 }  # fmt: skip
 _HELP = ("-help", "-?", "/?")  # of other programs
 

@@ -22,7 +22,7 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _TAR_AT = 257
 # A ModelProto begins with field 1, the version of the format, and has no magic number.
-_ONNX_VERSION_TAG = b"\x08"
+ONNX_VERSION_TAG = b"\x08"
 _PICKLE_PROTOCOL_TAG = b"\x80"
 _OF_PYTORCH = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 _RECORD = re.compile(r'\{\s*"schema":\s*"edgeq\.record/')
@@ -85,13 +85,6 @@ KINDS = {
         FileKind("folder", "a folder", ""),
     )
 }  # fmt: skip
-
-# Endings that say what a file is; another kind of file must not have them.
-ENDINGS = (
-    ".tflite", ".keras", ".h5", ".hdf5", ".onnx", ".pt", ".pt2", ".pth", ".ckpt", ".pb",
-    ".safetensors", ".npz", ".npy", ".csv", ".wav", ".png", ".jpg", ".jpeg", ".gif", ".bmp",
-    ".webp", ".svg", ".zip", ".html", ".md", ".pdf", ".json", ".xml", ".toml", ".sqlite", ".py",
-)  # fmt: skip
 
 # How files begin, and which kind that is.
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
@@ -180,7 +173,7 @@ def _of_zip(names: Sequence[str]) -> str:
 
 
 def _by_name(head: bytes, name: str) -> str | None:
-    if name.endswith(".onnx") and head[:1] == _ONNX_VERSION_TAG:
+    if name.endswith(".onnx") and head[:1] == ONNX_VERSION_TAG:
         return "onnx"
     if name.endswith(_OF_PYTORCH) and head[:1] == _PICKLE_PROTOCOL_TAG:
         return "pickle"

@@ -27,25 +27,26 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kKmM])(i?[bB])?|[bB])?")
 _FACTORS = {None: 1, "k": 1 << 10, "m": 1 << 20}
 _KEYS = ("flash", "ram", "core")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_MOST_BYTES = 1 << 40
+_LEAST_BYTES, _MOST_BYTES = 1 << 10, 1 << 40
 
 
-def read_memory(text: Any, least: int = 1) -> int:
+def read_memory(text: Any, *, may_be_zero: bool = False) -> int:
     """A size of flash or RAM in bytes; K and M are powers of 1024, as in data sheets.
 
     Args:
         text: e.g. "1MB", "256 KB", "7936K", "983040"; or a whole number of bytes.
-        least: the smallest size that is accepted.
+        may_be_zero: for memory that is not needed.
 
     Raises:
-        ValueError: something else.
+        ValueError: something else, or so few bytes that a unit must be missing.
     """
     match = _SIZE.fullmatch(str(text)) if isinstance(text, (str, int)) else None
     if match is None or isinstance(text, bool):
         raise ValueError('a size such as "256KB" or "1MB"')
     size = int(float(match[1]) * _FACTORS[match[2] and match[2].lower()])
-    if not least <= size <= _MOST_BYTES:
-        raise ValueError(f"a size of at least {least} and at most {_MOST_BYTES:,} bytes")
+    if not (_LEAST_BYTES <= size <= _MOST_BYTES or (size == 0 and may_be_zero)):
+        meant = f' (did you mean "{match[1]}KB"?)' if 0 < size < _LEAST_BYTES else ""
+        raise ValueError(f"a size from {_LEAST_BYTES:,} to {_MOST_BYTES:,} bytes{meant}")
     return size
 
 

@@ -24,8 +24,10 @@ _WORDS = {"pass": "PASS", "fail": "FAIL", "cannot-tell": "CANNOT TELL", "skipped
 
 
 @harmless
-def show_package(package: Package, download: DownloadSize, output: Path) -> str:
-    """A new package: its contents, its size, and what is missing."""
+def show_package(
+    package: Package, download: DownloadSize, output: Path, replaced: str | None
+) -> str:
+    """A new package: its contents, its size, what is missing, and the package that it replaced."""
     manifest = package.manifest
     model = manifest.contract.model
     total = sum(len(content) for content in package.files.values())
@@ -42,7 +44,8 @@ def show_package(package: Package, download: DownloadSize, output: Path) -> str:
         parts.append(Text(f"  WARNING: {warning}", "bold red"))
     for note in package.notes:
         parts.append(Text(f"  note: {note}", "yellow"))
-    parts += ["", f"Wrote {output}; check it anywhere: edgeq verify {shlex.quote(str(output))}"]
+    parts += ["", *([f"Replaced the package {replaced}."] if replaced else [])]
+    parts += [f"Wrote {output}; check it anywhere: edgeq verify {shlex.quote(str(output))}"]
     return render(*parts)
 
 

@@ -58,7 +58,7 @@ def show_conversion(result: Conversion) -> str:
         notes.append(Issue("", "note", text))
     parts += issue_parts([*notes, *result.issues])
     parts += way_out_parts(result.ways_out)
-    return render(*parts, "", f"Wrote {path} and {path}.json")
+    return render(*parts)
 
 
 def _certificate_rows(result: Conversion) -> list[tuple[str, str]]:

@@ -66,7 +66,6 @@ def show_tuning(result: Tuning) -> str:
         parts.append(grid(cells))
     parts += ["", heading(f"Tried, on {plural(result.search_samples, 'sample')}"), _table(result)]
     parts += issue_parts(result.issues)
-    parts += ["", f"Wrote {path} and {path}.json"]
     return render(*parts)
 
 

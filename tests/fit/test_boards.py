@@ -28,7 +28,7 @@ def test_there_are_enough_boards() -> None:
 @pytest.mark.parametrize(
     ("text", "size"),
     [("1MB", 1 << 20), ("256 KB", 256 << 10), ("7936K", 7936 << 10), ("983040", 983_040),
-     ("1.5MiB", 3 << 19), ("64kb", 64 << 10), (4096, 4096), ("12B", 12)],
+     ("1.5MiB", 3 << 19), ("64kb", 64 << 10), (4096, 4096), ("1024B", 1024)],
 )  # fmt: skip
 def test_sizes_are_those_of_data_sheets(text: Any, size: int) -> None:
     assert boards.read_memory(text) == size
@@ -38,6 +38,13 @@ def test_sizes_are_those_of_data_sheets(text: Any, size: int) -> None:
 def test_what_is_not_a_size(text: Any) -> None:
     with pytest.raises(ValueError, match="a size"):
         boards.read_memory(text)
+
+
+@pytest.mark.parametrize("text", ["256", 256, "256B"])
+def test_a_forgotten_unit(text: Any) -> None:
+    with pytest.raises(ValueError, match=r'from 1,024 to .* \(did you mean "256KB"\?\)\Z'):
+        boards.read_memory(text)
+    assert boards.read_memory("0", may_be_zero=True) == 0
 
 
 def test_own_boards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +67,7 @@ def test_own_boards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ('[boards.b]\nflash = "1MB"\nrom = "1MB"\n', "line 3: unknown key 'rom'."),
         ('[boards."a b"]\nflash = "1MB"\nram = "1MB"\n', "line 1: 'a b' is not a board."),
         ("[boards]\nb = 3\n", "line 2: 'b' is not a board."),
-        ("[boards.b]\nflash = 9\nram = 9\ncore = 4\n", "line 4: core must be text, not 4."),
+        ("[boards.b]\nflash = 9999\nram = 9999\ncore = 4\n", "line 4: core must be text, not 4."),
     ],
 )
 def test_mistakes_in_own_boards(tmp_path: Path, text: str, message: str) -> None:

@@ -295,6 +295,8 @@ def test_the_command(tflite_micro: OtherPython, vww: Path, tmp_path: Path) -> No
     [
         (("--flash", "1MB"), "--flash alone does not describe a board."),
         (("--flash", "much", "--ram", "1"), "--flash must be a size such as"),
+        (("--flash", "1M", "--ram", "256"), "bytes (did you mean \"256KB\"?), not '256'."),
+        (("--target", "pico"), "Did you mean 'raspberry-pi-pico'? Type --board NAME."),
         (("--board", "pico"), "--board 'pico' is unknown."),
         (("--board", "pico"), "Did you mean 'raspberry-pi-pico'?"),
         (("--board", "ESP32"), "Did you mean 'esp32-devkitm-1'?"),

@@ -186,7 +186,9 @@ def test_it_is_verified_and_shown(package: Package, tmp_path: Path) -> None:
         (tmp_path / path).write_bytes(content)
     result = verify_package(tmp_path, runs=False)
     assert [check.name for check in result.checks if check.verdict == "fail"] == []
-    shown = show_verification(result) + show_package(package, measure({}, None, None), tmp_path)
+    shown = show_verification(result) + show_package(
+        package, measure({}, None, None), tmp_path, None
+    )
     require_harmless(shown, *NAMES)
 
 

@@ -375,7 +375,7 @@ def test_a_signature_proves_who_made_it(
     assert signature(public_key=theirs) == "fail"
     assert signature() == "skipped"
     proven = verify_package(path, public_key=public)
-    assert proven.conclusion == f"{path} is what was measured. Not proven: gate."
+    assert proven.conclusion == f"{path} is what was measured. Skipped: gate."
     assert verify_package(path).is_sound
     good = (path / KEY).read_bytes()
     (path / KEY).write_bytes(good.replace(b"A", b"B", 1))
@@ -589,7 +589,9 @@ def test_the_size_of_a_release_is_told_against_the_one_before(
     assert done.exception is None
     text = " ".join(done.stdout.split())
     assert re.search(r"compressed, -[\d.]+ kB since 1\.0\.0, a patch of [\d.]+ kB", text)
-    assert f"Wrote {tmp_path / 'b'}" in done.stdout
+    assert f"Wrote {tmp_path / 'b'}" in done.stdout and "Replaced" not in done.stdout
+    done = run("package", float_file, *common, "--name", "m", "-o", tmp_path / "b")
+    assert "Replaced the package m 2.0.0." in done.stdout
 
 
 def test_the_size_of_a_wheel_is_told_against_that_of_another_version(
@@ -635,8 +637,7 @@ def test_verify_ends_in_a_word_and_a_status(package: Package, tmp_path: Path) ->
     done = run("verify", path)
     assert done.return_value == 0
     assert " ".join(done.stdout.split()).endswith(
-        f"PASS: {path} is consistent; it is unsigned, so anybody can have made it. "
-        "Not proven: gate."
+        f"PASS: {path} is consistent; it is unsigned, so anybody can have made it. Skipped: gate."
     )
     (path / "MODEL_CARD.md").write_text("better")
     done = run("verify", path, "--json")

@@ -274,7 +274,7 @@ def test_code_of_another_edgeq_is_not_judged_and_the_end_says_so(
     assert found.verdict == "skipped" and found.detail[0].startswith(
         "made by edgeq 0.0.1; this is "
     )
-    assert "it is unsigned, so anybody can have made it. Not proven: gate, code, golden vectors." \
+    assert "it is unsigned, so anybody can have made it. Skipped: gate, code, golden vectors." \
         in result.conclusion  # fmt: skip
 
 
@@ -342,7 +342,7 @@ def test_without_a_record_nothing_was_measured(int8_mobilenet: Path, tmp_path: P
     made = make_package(model, "python", data=DATA, labels={"": LABELS}, vectors=1)
     result = verify(made.files, tmp_path)
     assert find(result, "measured").verdict == "skipped"
-    assert result.is_sound and "Not proven: measured, gate" in result.conclusion
+    assert result.is_sound and "Skipped: measured, gate" in result.conclusion
 
 
 def test_a_record_of_another_model_is_named(package: Package, tmp_path: Path) -> None:
@@ -398,10 +398,12 @@ def test_a_gate_is_believed_of_a_signer_only(
     found = find(verify(made.files, tmp_path), "gate")
     if passes:
         assert found.verdict == "skipped"
-        assert "as its record says; the policy is not inside to judge again" in found.detail[0]
+        assert (
+            "as its record says; only a signature proves it, with --public-key" in found.detail[0]
+        )
         result = verify(made.files, tmp_path, public_key=public)
         assert find(result, "gate").verdict == "pass"
-        assert result.conclusion.endswith("is what was measured. Not proven: golden vectors.")
+        assert result.conclusion.endswith("is what was measured. Skipped: golden vectors.")
     else:
         assert found.verdict == "fail"
         assert "says pass, but its own findings say fail" in found.detail[0]

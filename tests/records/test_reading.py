@@ -56,6 +56,7 @@ def test_a_record_of_the_removed_engine_is_read_and_shown(tmp_path: Path) -> Non
     shown = run("show", path)
     assert shown.exception is None
     assert "full integer" in shown.output
+    assert "Wrote" not in shown.output  # it only reads
 
 
 @pytest.mark.parametrize("kind", ALL)

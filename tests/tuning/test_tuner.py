@@ -119,7 +119,6 @@ def test_the_result_is_the_fastest_inside_the_budget_and_proven(tune: Any, tmp_p
         "kept apart from the search",
         "chosen",
         "pareto",
-        f"Wrote {out}",
     ):
         assert expected in text
     why = "on the samples kept apart a drop of 1.50 points is above 1"

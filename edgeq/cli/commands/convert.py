@@ -19,7 +19,7 @@ from edgeq.cli.options import (
     source_options,
     task_options,
 )
-from edgeq.cli.printing import say
+from edgeq.cli.printing import say, say_written
 from edgeq.cli.words import Choice, example
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.converters.quantization.resolve_scheme import GRANULARITIES
@@ -196,3 +196,5 @@ def command(model: Path, output: Path, **given: Any) -> None:
             tensorflow=tensorflow,
         )
     emit("convert", result, show_conversion(result), as_json=given["as_json"])
+    if not given["as_json"]:
+        say_written(output)

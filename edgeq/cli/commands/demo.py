@@ -40,6 +40,7 @@ def command(output: Path) -> None:
             model, target, data=str(calibration), preprocess=["scale=1/255"], on_progress=show
         )
         printing.show(show_conversion(converted))
+        printing.say_written(target)
         printing.say()
         printing.say(f"$ edgeq compare {model} {target} --data {test}", bold=True)
         printing.say()

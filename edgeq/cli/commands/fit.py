@@ -9,7 +9,7 @@ import click
 
 from edgeq.cli.options import emit, guard_output, output_options, record_option
 from edgeq.cli.words import example
-from edgeq.errors import UsageError
+from edgeq.errors import UsageError, did_you_mean
 from edgeq.fit.judging import HEADROOM_FLASH_BYTES, HEADROOM_RAM_BYTES
 
 _STATUS = {"fits": 0, "no": 3, "tight": 4}
@@ -21,9 +21,19 @@ def _memory(context: click.Context, option: click.Parameter, text: str | None) -
     if text is None:
         return None
     try:
-        return read_memory(text, least=0 if "headroom" in option.opts[0] else 1)
+        return read_memory(text, may_be_zero="headroom" in option.opts[0])
     except ValueError as error:
         raise UsageError(f"{option.opts[0]} must be {error}, not {text!r}.") from error
+
+
+def _refuse_target(context: click.Context, option: click.Parameter, text: str | None) -> None:
+    from edgeq.fit.boards import known_boards
+
+    if text is not None:
+        raise UsageError(
+            f"--target {text} is an option of package; fit has --board.",
+            hint=f"{did_you_mean(text, known_boards())}Type --board NAME.",
+        )
 
 
 @click.command(epilog=example("edgeq fit model.tflite --board raspberry-pi-pico"))
@@ -33,6 +43,7 @@ def _memory(context: click.Context, option: click.Parameter, text: str | None) -
     help="A board of the table, or a [boards.NAME] of edgeq.toml. Repeat for several.  "
     "[default: all]",
 )  # fmt: skip
+@click.option("--target", hidden=True, expose_value=False, callback=_refuse_target)
 @click.option(
     "--flash", metavar="SIZE", callback=_memory,
     help="Flash of a board that has no name here, e.g. 1MB (1,048,576 bytes).",

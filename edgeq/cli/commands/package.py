@@ -103,7 +103,7 @@ def command(model: Path, target: str, output: Path | None, **given: Any) -> None
     version = require_version(given["release"])
     place = output or writing.default_output(name, version, target)
     refuse_overwriting(place, [model, given["data"], given["key"], *given["records"]])
-    writing.require_replaceable(place, target, name)
+    replaced = writing.require_replaceable(place, target, name)
     options = PackageOptions(
         name=given["name"],
         version=version,
@@ -129,7 +129,8 @@ def command(model: Path, target: str, output: Path | None, **given: Any) -> None
         )
     writing.write_package(package.files, place)
     models = targets.find_target(target).find_models(package.files)
-    show(show_package(package, download_size.measure(models, previous, before), place))
+    download = download_size.measure(models, previous, before)
+    show(show_package(package, download, place, replaced))
 
 
 def _read_all_labels(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:

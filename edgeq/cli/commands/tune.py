@@ -21,7 +21,7 @@ from edgeq.cli.options import (
     source_options,
     task_options,
 )
-from edgeq.cli.printing import say
+from edgeq.cli.printing import say, say_written
 from edgeq.cli.trust import trust_option, trusting
 from edgeq.cli.words import Choice, example
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
@@ -155,3 +155,5 @@ def command(model: Path, output: Path, **given: Any) -> None:
             tensorflow=tensorflow,
         )
     emit("tune", result, show_tuning(result), as_json=given["as_json"])
+    if not given["as_json"]:
+        say_written(output)

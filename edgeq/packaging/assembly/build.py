@@ -34,6 +34,7 @@ from edgeq.packaging.documents.licensing import read_license
 from edgeq.packaging.documents.shipping import measurable, ship
 from edgeq.packaging.evidence.class_order import (
     find_misfits,
+    find_unproven,
     name_boxes,
     named_classes,
     require_order,
@@ -191,6 +192,7 @@ def _gather(
     scored.append((golden.data, golden.class_names))
     contract = name_boxes(contract, scored)
     require_order(contract, scored)
+    warnings += find_unproven(contract, scored)
     warnings += _repeated_names(contract)
     warnings += [f"{issue.message} ({issue.code})" for issue in golden.doubts]
     with_images = confirm_images(contract, golden)

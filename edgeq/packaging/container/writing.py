@@ -58,12 +58,15 @@ def write_package(files: Files, output: Path) -> None:
         raise _cannot_write(output, error) from error
 
 
-def require_replaceable(output: Path, target: str, name: str) -> None:
+def require_replaceable(output: Path, target: str, name: str) -> str | None:
     """Refuse a place that has anything but an intact package like the new one, before any work.
 
     Args:
         target: of the new package.
         name: of the new package.
+
+    Returns:
+        The name and version of the package that will be replaced, None without one.
 
     Raises:
         OutputError: the place is taken by something else, or nothing can be written there.
@@ -76,10 +79,10 @@ def require_replaceable(output: Path, target: str, name: str) -> None:
         is_taken = place.exists() and (place.is_file() or any(place.iterdir()))
     except OSError as error:  # a name that is too long, a folder that nobody may read
         raise _cannot_write(output, error) from error
-    if is_taken:
-        _require_own(output, target, name)
+    replaced = _require_own(output, target, name) if is_taken else None
     if _is_zip(output):
         storage.require_writable(place)
+    return replaced
 
 
 def _is_zip(output: Path) -> bool:
@@ -112,8 +115,8 @@ def _refuse_kind(output: Path, place: Path) -> None:
         )
 
 
-def _require_own(output: Path, target: str, name: str) -> None:
-    """Refuse anything but an unchanged package of the same model."""
+def _require_own(output: Path, target: str, name: str) -> str:
+    """The name and version of an unchanged package of the same model; refuse anything else."""
     try:
         package = open_package(output)
     except PackageError as error:
@@ -135,3 +138,4 @@ def _require_own(output: Path, target: str, name: str) -> None:
             f"{package.damage[0]}",
             hint=_CHOOSE,
         )
+    return f"{manifest.name} {manifest.version}"

@@ -17,6 +17,7 @@ from edgeq.packaging.contract.values import Contract
 from edgeq.records.parts import split
 from edgeq.records.reading import Record
 
+_NUMBERED = re.compile(r"\d+[\W_]+(\w.*)")
 Scored = tuple[str, Sequence[str]]  # who scored, and its names of the classes
 
 
@@ -87,6 +88,21 @@ def find_disorder(contract: Contract, scored: Iterable[Scored]) -> list[str]:
     return list(map(printable, problems))
 
 
+def find_unproven(contract: Contract, scored: Iterable[Scored]) -> list[str]:
+    """A sentence for labels that have no name in common with the scored classes."""
+    return [
+        printable(
+            f"the order of the labels is not proven: {source} has other names, so "
+            f"check that class 0 of {whose}, {labels[0]!r}, is its {names[0]!r}"
+        )
+        for source, names in dict(scored).items()
+        for whose, labels in named_classes(contract)
+        if len(labels) == len(names)
+        and list(names) != [str(index) for index in range(len(names))]
+        and set(_bare(labels)).isdisjoint(_bare(names))
+    ]
+
+
 def require_order(contract: Contract, scored: Sequence[Scored]) -> None:
     """Refuse labels in another order than that of the data.
 
@@ -108,16 +124,21 @@ def require_order(contract: Contract, scored: Sequence[Scored]) -> None:
 def _first_moved(labels: Sequence[str], names: Sequence[str]) -> tuple[int, int] | None:
     """The first label that is the name of another class, and the index of that class.
 
-    Labels may be spelled for people: "Ankle boot" is the folder ankle_boot.
+    Labels may be spelled for people: "Ankle boot" is the folder ankle_boot or 9-ankle-boot.
     """
     if len(labels) != len(names):
         return None
-    ours, theirs = (
-        [re.sub(r"[\W_]+", "", text.casefold()) or text for text in side]
-        for side in (labels, names)
-    )
+    ours, theirs = _bare(labels), _bare(names)
     indices = {text: index for index, text in enumerate(theirs)}
     for index, text in enumerate(ours):
         if text != theirs[index] and text in indices:
             return index, indices[text]
     return None
+
+
+def _bare(names: Sequence[str]) -> list[str]:
+    """Names without case, punctuation, and the number before each, if all have one."""
+    matches = [_NUMBERED.fullmatch(text) for text in names]
+    bare = [match[1] for match in matches if match is not None]
+    chosen = bare if len(set(bare)) == len(names) else names
+    return [re.sub(r"[\W_]+", "", text.casefold()) or text for text in chosen]

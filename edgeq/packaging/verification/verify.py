@@ -56,7 +56,7 @@ class Verification:
             return f"nothing failed in {self.path}, but not judged: {', '.join(names)}."
         open_ = [check.name for check in self.checks if check.verdict == "skipped"]
         rest = ", ".join(name for name in open_ if name != SIGNATURE_CHECK)
-        unproven = f" Not proven: {rest}." if rest else ""
+        unproven = f" Skipped: {rest}." if rest else ""
         if SIGNATURE_CHECK in open_:
             why = "its signature was not checked with a --public-key"
             if any(check.detail == (UNSIGNED,) for check in self.checks):

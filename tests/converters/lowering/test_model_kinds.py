@@ -148,6 +148,9 @@ def test_a_package_of_pytorch(tmp_path: Path) -> None:
 def test_onnx(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     path.write_bytes(b"\x08\x08\x12\x07pytorch")
+    other = tmp_path / "m.bin"
+    other.write_bytes(path.read_bytes())
+    assert complaint(other).endswith(" If it is an ONNX model, rename it to m.onnx.")
     assert identify(path) == "onnx"
     path.write_bytes(b"\xff\x00")
     assert complaint(path) == (

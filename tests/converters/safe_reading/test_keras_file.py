@@ -211,7 +211,8 @@ def test_keras_reads_the_kind_that_was_checked(tmp_path: Path) -> None:
     assert identify(zipped) == "keras"
     given = keras_file.prepare(keras_file.read(zipped, "keras"), folder)
     assert given == folder / "model.keras"
-    assert given.samefile(zipped)
+    assert given.read_bytes() == zipped.read_bytes()
+    assert not given.is_symlink()  # the sandbox of the child that does this allows none
     # HDF5 with a zip after it is a zip for a reader that starts at the end of the file.
     both = write_h5(tmp_path / "both.keras")
     both.write_bytes(both.read_bytes() + write_zip(tmp_path / "z.keras").read_bytes())
@@ -224,14 +225,14 @@ def test_keras_reads_the_kind_that_was_checked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["keras", "h5"])
 def test_a_change_goes_into_a_copy(tmp_path: Path, kind: str) -> None:
-    """Also if the same folder already has a link to the user's file."""
+    """Also if the same folder already has a copy of the user's file."""
     source = tmp_path / "m.wrong"
     write_zip(source) if kind == "keras" else write_h5(source)
     before = source.read_bytes()
     file, folder = keras_file.read(source, kind), tmp_path / "prepared"
     folder.mkdir()
-    assert keras_file.prepare(file, folder).is_symlink()
-    assert keras_file.prepare(file, folder).is_symlink()
+    assert keras_file.prepare(file, folder).read_bytes() == before
+    assert keras_file.prepare(file, folder).read_bytes() == before
     changed = keras_file.prepare(file, folder, lambda config: {**config, "new": 1})
     assert keras_file.read(changed, kind).config == {**CONFIG, "new": 1}
     assert source.read_bytes() == before

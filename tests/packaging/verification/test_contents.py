@@ -159,7 +159,9 @@ def gate_record(verdict: str, *findings: str) -> Record:
 
 PASSED = GateVerdict("pass", "policy.toml", (), False)
 FAILED = GateVerdict("fail", "policy.toml", ("any.rule0 (at most 1): so it is",), True)
-HEARSAY = "passed, by policy.toml, as its record says; the policy is not inside to judge again"
+HEARSAY = (
+    "passed, by policy.toml, as its record says; only a signature proves it, with --public-key"
+)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def concluded(manifest: Any, **checks: str) -> tuple[str, bool, str]:
         ({"files": "pass", "signature": "pass", "measured": "pass"}, "pass",
          "p is what was measured."),
         ({"files": "pass", "signature": "pass", "measured": "skipped", "gate": "skipped"}, "pass",
-         "p is what its signer packaged. Not proven: measured, gate."),
+         "p is what its signer packaged. Skipped: measured, gate."),
         ({"files": "fail", "signature": "skipped", "model": "fail", "code": "cannot-tell"}, "fail",
          "do not ship p: files, model failed."),
         ({"files": "pass", "code": "cannot-tell", "gate": "skipped"}, "cannot-tell",
@@ -66,7 +66,7 @@ def test_who_signed_and_what_is_open_is_told(before: str, detail: str, why: str)
         Check("zeta", "skipped", ("z",)),
     )
     assert Verification("p", None, checks).conclusion == (  # type: ignore[arg-type]
-        f"p is consistent; {why}, so anybody can have made it. Not proven: {before}, zeta."
+        f"p is consistent; {why}, so anybody can have made it. Skipped: {before}, zeta."
     )
 
 
