@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgeq import api
-from edgeq.comparison.pairing import _find_beyond, _find_narrow
+from edgeq.comparison.pairing import _find_beyond, _find_narrow, _Ways
 from edgeq.conversion import selection
 from edgeq.conversion.range_candidates import FEWEST, RangeCandidate
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
@@ -26,6 +26,7 @@ COUNT, WIDTH = 64, 4
 X = TensorSpec("x", (1, WIDTH), "float32")
 # The first half has class 0 and values around -1; the second one has class 1 and values around 3.
 LABELS = np.repeat([0, 1], COUNT // 2)
+WAYS = _Ways(could_stay=True, could_change=True)
 NOISE = np.random.default_rng(0).normal(0, 0.3, (COUNT, WIDTH))
 SORTED = (4.0 * LABELS[:, np.newaxis] - 1 + NOISE).astype(np.float32)
 
@@ -97,7 +98,7 @@ def test_what_an_input_is_fed_is_judged_by_samples_of_all_classes() -> None:
     candidate: Any = SimpleNamespace(inputs=(stored,), input_names={"x": "x"})
     fed = parse_preprocessing(["scale=1"], (X,))
     found = [
-        list(_find_narrow(candidate, open_samples(rows.astype(np.float32), (X,)), fed))
+        list(_find_narrow(candidate, open_samples(rows.astype(np.float32), (X,)), fed, True, WAYS))
         for rows in (dark_first, dark_first[: COUNT // 2])
     ]
     assert [len(issues) for issues in found] == [0, 1]

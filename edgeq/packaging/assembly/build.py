@@ -27,7 +27,7 @@ from edgeq.packaging.container.manifest import (
 from edgeq.packaging.contract.contract import make_contract
 from edgeq.packaging.contract.image_inputs import confirm_images
 from edgeq.packaging.contract.labels import find_repeated, require_names
-from edgeq.packaging.contract.values import Contract, Files
+from edgeq.packaging.contract.values import Contract, Files, Golden
 from edgeq.packaging.documents import metadata, model_card, sbom
 from edgeq.packaging.documents.embedded_labels import read_labels
 from edgeq.packaging.documents.licensing import read_license
@@ -160,6 +160,20 @@ def make_package(
     return Package(manifest, sealed, notes)
 
 
+def _make_vectors(
+    model: ModelFile, contract: Contract, data: Any, evidence: Evidence, chosen: PackageOptions
+) -> Golden:
+    """Make golden vectors from the given samples, or else from those of the records."""
+    source, sha256 = (data, None) if data is not None else find_data(evidence.records)
+    golden = make_golden(
+        model, contract, source, resolve_device("local"), count=chosen.vectors, seed=chosen.seed
+    )
+    if sha256 not in (None, golden.data_sha256):
+        message = f"{source} was changed since the model's record was made."
+        raise UsageError(message, hint=NAME_DATA)
+    return golden
+
+
 def _gather(
     path: Path, target: str, data: Any, records: Any, chosen: PackageOptions
 ) -> tuple[PackageInputs, tuple[str, ...]]:
@@ -182,13 +196,7 @@ def _gather(
     scored = list(scored_names(evidence.records, measured.sha256))
     contract = name_boxes(contract, scored)
     require_order(contract, scored)
-    source, sha256 = (data, None) if data is not None else find_data(evidence.records)
-    golden = make_golden(
-        model, contract, source, resolve_device("local"), count=chosen.vectors, seed=chosen.seed
-    )
-    if sha256 not in (None, golden.data_sha256):
-        message = f"{source} was changed since the model's record was made."
-        raise UsageError(message, hint=NAME_DATA)
+    golden = _make_vectors(model, contract, data, evidence, chosen)
     scored.append((golden.data, golden.class_names))
     contract = name_boxes(contract, scored)
     require_order(contract, scored)
