@@ -200,8 +200,7 @@ def _gather(
     scored.append((golden.data, golden.class_names))
     contract = name_boxes(contract, scored)
     require_order(contract, scored)
-    warnings += find_unproven(contract, scored)
-    warnings += _repeated_names(contract)
+    warnings += [*find_unproven(contract, scored), *_repeated_names(contract)]
     warnings += [f"{issue.message} ({issue.code})" for issue in golden.doubts]
     with_images = confirm_images(contract, golden)
     shipped, notes = ship(

@@ -92,10 +92,10 @@ def find_unproven(contract: Contract, scored: Iterable[Scored]) -> list[str]:
     """A sentence for labels that have no name in common with the scored classes."""
     return [
         printable(
-            f"the order of the labels is not proven: {source} has other names, so "
+            "the order of the labels is not proven: the data has other names, so "
             f"check that class 0 of {whose}, {labels[0]!r}, is its {names[0]!r}"
         )
-        for source, names in dict(scored).items()
+        for names in dict.fromkeys(tuple(names) for _, names in scored)
         for whose, labels in named_classes(contract)
         if len(labels) == len(names)
         and list(names) != [str(index) for index in range(len(names))]

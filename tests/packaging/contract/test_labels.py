@@ -159,7 +159,7 @@ def test_labels_in_another_order_than_the_data_are_refused(
     foreign = [f"Klasse {letter}" for letter in "abcdefghij"]
     made = make_package(int8_mobilenet, "python", labels={"": foreign}, **plain)
     assert (
-        f"the order of the labels is not proven: {record} has other names, so check that class 0 "
+        "the order of the labels is not proven: the data has other names, so check that class 0 "
         "of output 'class', 'Klasse a', is its 'ankle boot'"
     ) in made.manifest.warnings
     made = make_package(int8_mobilenet, "python", labels={"": ordered}, **plain)
