@@ -187,7 +187,7 @@ def _by_name(data: Any, inputs: Sequence[TensorSpec]) -> dict[str, Array]:
         if len(inputs) > 1 and is_tensor(data[0]) and not is_table(data[0]):
             _refuse_order(f"a tuple of {len(data)}", inputs)
         if is_tensor(data[0]) and not is_table(data[0]):
-            _refuse_exchanged(*map(_shape, data), inputs[0])
+            _refuse_exchanged(_shape(data[0]), _shape(data[1]), inputs[0])
         found = _by_name(data[0], inputs)
         label = find_label([*found], [spec.name for spec in inputs], "The data")
         if label is not None:

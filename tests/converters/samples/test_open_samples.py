@@ -402,7 +402,7 @@ def test_an_index_past_the_end_is_told():
 
 
 def test_masks_of_the_input_s_size_are_labels():
-    """Of images that preprocessing makes as large, and of samples in a dict."""
+    """The samples are images that preprocessing makes as large, or are in a dict."""
     spec = TensorSpec("x", (1, 2, 2, 1), "float32")
     masks = np.zeros((3, 2, 2, 1), np.int64)
     images = np.zeros((3, 8, 8, 1), np.uint8)
