@@ -142,12 +142,12 @@ def _shape_error(
     texts: tuple[str, ...] = ()
     if declare is not None and is_channels_first(spec):
         hint = CHANNELS_LAST_HINT
+    elif _without_ones(shape) == _without_ones(wanted)[1:]:
+        hint = "The first dimension must count samples: store one sample as x[None]."
     elif declare is not None:
         parts = _missing_parts(shape, spec)
         texts = declare(",".join(parts)) if parts else ()
         hint = f"Declare it: {repeat_option('--preprocess', texts)}" if texts else None
-    elif len(shape) + 1 == len(wanted) and shape == wanted[1:]:
-        hint = "The first dimension must count samples: store one sample as x[None]."
     if hint is None and shape == (math.prod(wanted),):
         hint = f"Store the samples as x.reshape{(-1, *wanted)}."
     return DataError(f"{takes}, but {holds}.", hint=hint, preprocess=texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any, NoReturn
 from PIL import Image
 
 from edgeq.converters.samples.folders import open_folder
-from edgeq.converters.samples.input_shapes import Array, quote
+from edgeq.converters.samples.input_shapes import Array, quote, sample_shape, show_shape
 from edgeq.converters.samples.kept import read_once
 from edgeq.converters.samples.label_files import LabelledData, relabel
 from edgeq.converters.samples.libraries import (
@@ -185,6 +186,8 @@ def _by_name(data: Any, inputs: Sequence[TensorSpec]) -> dict[str, Array]:
     if isinstance(data, tuple):
         if len(inputs) > 1 and is_tensor(data[0]) and not is_table(data[0]):
             _refuse_order(f"a tuple of {len(data)}", inputs)
+        if is_tensor(data[0]) and not is_table(data[0]):
+            _refuse_exchanged(_shape(data[0]), _shape(data[1]), inputs[0])
         found = _by_name(data[0], inputs)
         label = find_label([*found], [spec.name for spec in inputs], "The data")
         if label is not None:
@@ -200,6 +203,18 @@ def _by_name(data: Any, inputs: Sequence[TensorSpec]) -> dict[str, Array]:
     if len(inputs) > 1:
         _refuse_order("one array", inputs)
     return {inputs[0].name: as_array(data, "the data")}
+
+
+def _refuse_exchanged(first: Sequence[int], second: Sequence[int], spec: TensorSpec) -> None:
+    """Raise a DataError for (y, x): flat labels first, and arrays of the input's size second."""
+    wanted = sample_shape(spec)
+    is_flat = len(first) <= 2 and len(first) < len(second)
+    if is_flat and math.prod(first[1:]) != math.prod(wanted) == math.prod(second[1:]):
+        raise DataError(
+            f"The data is a pair whose second array has the samples: input {spec.name!r} takes "
+            f"{show_shape(wanted)}.",
+            hint="Exchange them: data=(x, y).",
+        )
 
 
 def _refuse_order(what: str, inputs: Sequence[TensorSpec]) -> NoReturn:

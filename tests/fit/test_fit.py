@@ -315,7 +315,7 @@ def test_wrong_options(tmp_path: Path, arguments: tuple[str, ...], message: str)
 
 def test_what_the_runtime_says_is_the_reason(tflite_micro: OtherPython, shared: Path) -> None:
     path = shared / "mobilenet_v1_025" / "mobilenet_v1_0.25_224_quant.tflite"
-    fit = fit_model(path, boards=["teensy-41"])
+    fit = fit_model(path, boards="teensy-41")
     assert fit.refusal is not None
     assert fit.refusal.startswith(f"tflite-micro {tflite_micro.version} does not run {path}: ")
     assert "Hybrid models are not supported on TFLite Micro. Its kernels" in fit.refusal

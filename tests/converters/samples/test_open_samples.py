@@ -108,6 +108,15 @@ def test_digest_depends_on_values_only():
             "The data is one array, but the model's inputs are 'x_in', 'tokens'. "
             "Give a dict with one array per input, by name.",
         ),
+        *(
+            (
+                (labels, np.zeros((4, 2, 2, 3), np.uint8)),
+                [TensorSpec("x", (1, 2, 2, 3), "float32")],
+                "The data is a pair whose second array has the samples: input 'x' takes 2x2x3. "
+                "Exchange them: data=(x, y).",
+            )
+            for labels in (np.arange(4), np.eye(4))
+        ),
         (
             7,
             [VECTOR],
@@ -177,6 +186,15 @@ def test_a_quantized_input_is_fed_as_float():
             IMAGE,
             "Input 'image' takes 4x5x3, but sample 0 of <arrays> is 5x3. "
             "The first dimension must count samples: store one sample as x[None].",
+        ),
+        *(
+            (
+                np.zeros((28, 28, *last), np.uint8),
+                TensorSpec("image", (1, 28, 28, 1), "float32"),
+                f"Input 'image' takes 28x28x1, but sample 0 of <arrays> is {shown}. "
+                "The first dimension must count samples: store one sample as x[None].",
+            )
+            for last, shown in (((1,), "28x1"), ((), "28"))
         ),
         (
             np.zeros((2, 8, 8, 3), np.uint8),
@@ -381,3 +399,13 @@ def test_nothing_is_held_out_when_all_are_chosen():
 def test_an_index_past_the_end_is_told():
     with raises("<arrays> has 4 samples, so there is no sample 4."):
         list(open_samples(ROWS, [VECTOR]).iterate((0, 4)))
+
+
+def test_masks_of_the_input_s_size_are_labels():
+    """The samples are images that preprocessing makes as large, or are in a dict."""
+    spec = TensorSpec("x", (1, 2, 2, 1), "float32")
+    masks = np.zeros((3, 2, 2, 1), np.int64)
+    images = np.zeros((3, 8, 8, 1), np.uint8)
+    resized = parse_preprocessing(["resize=2x2"], [spec])
+    assert open_samples((images, masks), [spec], resized).has_labels
+    assert open_samples(({"x": masks.astype(np.float32)}, masks), [spec]).has_labels
