@@ -201,7 +201,8 @@ def chance_doubt(quality: Quality) -> str | None:
         return None
     return (
         f"the float model's own accuracy, {accuracy:.2f} %, is not proven to be above chance "
-        f"({100 / classes:.3g} % for {classes} classes): check labels and preprocessing"
+        f"({100 / classes:.3g} % for {classes} classes): check the order of the classes, and the "
+        "colours and the scale (--preprocess channels=bgr, scale=1/255)"
     )
 
 
