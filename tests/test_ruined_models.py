@@ -23,11 +23,13 @@ from edgeq.accuracy.verdict import (
     worst_part,
 )
 from edgeq.cli.commands.convert import command, read_options
+from edgeq.comparison.compare import _has_other_causes
 from edgeq.conversion.convert import convert_model
 from edgeq.conversion.proof import check_gates
 from edgeq.converters.graph.ends import is_layer
 from edgeq.converters.lowering.framework_process import TensorFlowProcess
 from edgeq.errors import GateError
+from edgeq.issues import make_issue
 from edgeq.render.comparison import show_comparison
 from edgeq.values import Conversion, ConvertOptions
 from tests.conftest import make_once
@@ -156,6 +158,9 @@ def test_compare_tries_ways_out_of_a_file_that_another_tool_made(
     )  # fmt: skip
     assert found.verdict == "no" and made.quality is not None
     (way,) = found.ways_out
+    doubt = make_issue("data.not_normalized", "It is fed 0 to 255.")
+    assert not _has_other_causes(found)
+    assert _has_other_causes(replace(found, issues=(doubt,)))  # no way out of a wrong input
     assert way.keeps and way.command in show_comparison(found)
     assert way.command == shlex.join(
         ["edgeq", "convert", str(model), "--data", str(tmp_path / "test.npz"), "-o",

@@ -21,7 +21,7 @@ from edgeq.values import (
     Round,
     RuntimeInfo,
 )
-from edgeq.wording import show_ratio, show_sizes, signed
+from edgeq.wording import show_db, show_ratio, show_sizes, signed
 
 
 @pytest.mark.parametrize(
@@ -466,3 +466,12 @@ def test_what_cannot_be_read_is_not_an_issue() -> None:
 )
 def test_what_rounds_to_zero_has_no_minus(value: float, shown: str) -> None:
     assert signed(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(31.26, "31.3 dB"), (100.0, "100.0 dB"), (695.9, "the same (over 100 dB)"),
+     (math.inf, "identical"), (-math.inf, "-inf dB")],
+)  # fmt: skip
+def test_an_sqnr_beyond_float32_is_the_same(value: float, text: str) -> None:
+    assert show_db(value) == text

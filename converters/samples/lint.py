@@ -78,6 +78,11 @@ class _Tally:
     not_finite: list[int] = field(default_factory=list)
     constant: list[int] = field(default_factory=list)
 
+    @property
+    def holds_bytes(self) -> bool:
+        """Whether the values are those of raw images."""
+        return self.is_integral and self.low >= 0 and 64 <= self.high <= 255
+
     def add(self, index: int, array: Array) -> bool:
         """Take in one array; False when it holds NaN or infinity."""
         values = array.reshape(-1)
@@ -265,7 +270,7 @@ def _lint_scale(hint: InputHints, spec: TensorSpec, tally: _Tally) -> list[Issue
     if expects is not None:
         return issues + _lint_range(hint, expects, tally)
     is_image = sample_dtype(spec).kind == "f" and image_shape(spec) is not None
-    if is_image and tally.is_integral and tally.low >= 0 and 64 <= tally.high <= 255:
+    if is_image and tally.holds_bytes:
         message = (
             f"Input {hint.name!r} is fed raw integers from {tally.low:g} to {tally.high:g}, and "
             "the model does not begin by rescaling them. If it was trained with others, declare "
@@ -305,9 +310,16 @@ def _lint_range(hint: InputHints, expects: tuple[float, float], tally: _Tally) -
     ratio = (tally.high - tally.low) / (high - low)
     code, sentence = "data.range_mismatch", "check the preprocessing"
     if ratio < 1 / _SCALE_FACTOR:
-        code, sentence = "data.normalized_twice", "it looks normalized before the model does it"
+        code = "data.normalized_twice"
+        sentence = (
+            "it looks normalized before the model does it; leave scale, offset, mean and std of "
+            "--preprocess out, or give raw samples"
+        )
     elif ratio > _SCALE_FACTOR:
-        code, sentence = "data.not_normalized", "it looks not normalized"
+        code, sentence = (
+            "data.not_normalized",
+            f"it looks not normalized; {_declare(low, high, tally)}",
+        )
     elif min(tally.low - low, high - tally.high) >= -0.25 * (high - low):
         return []
     why = f" ({hint.why})" if hint.why else ""
@@ -316,6 +328,14 @@ def _lint_range(hint: InputHints, expects: tuple[float, float], tally: _Tally) -
         f"{low:g} to {high:g}{why}: {sentence}."
     )
     return [make_issue(code, message)]
+
+
+def _declare(low: float, high: float, tally: _Tally) -> str:
+    """Say what to type, with an example where samples are raw bytes."""
+    if not tally.holds_bytes:
+        return "declare its preprocessing with --preprocess"
+    way = "scale=1/127.5,offset=-1" if low == -high else "scale=1/255"
+    return f"declare its preprocessing, such as --preprocess {way}"
 
 
 def _lint_statistics(hint: InputHints) -> list[Issue]:

@@ -16,7 +16,13 @@ from edgeq.accuracy.paired_runs import (
 )
 from edgeq.accuracy.verdict import judge_comparison
 from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
-from edgeq.conversion.feeding import inherited_doubts, known_classes, read_makers, was_held_out
+from edgeq.conversion.feeding import (
+    find_doubt,
+    inherited_doubts,
+    known_classes,
+    read_makers,
+    was_held_out,
+)
 from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
 from edgeq.conversion.ways_out import find_ways_out, is_lost, open_reconverter
 from edgeq.converters.lowering.model_kinds import shown
@@ -63,8 +69,9 @@ def compare_pair(
 
 def _has_other_causes(found: Comparison) -> bool:
     """Return whether the layers, the inputs or the baseline are wrong: no conversion fixes that."""
-    causes = {"compare.other_layers", "compare.fed_otherwise", "compare.baseline_quantized"}
-    return any(issue.code in causes for issue in found.issues)
+    causes = {"compare.other_layers", "compare.baseline_quantized"}
+    is_other = any(issue.code in causes for issue in found.issues)
+    return is_other or find_doubt(found.issues) is not None
 
 
 def _compare(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeq.conversion.command_line import convert_command
+from edgeq.conversion.feeding import find_doubt
 from edgeq.conversion.file_metadata import finish_file
 from edgeq.conversion.plan import choose_mix, require_budgets
 from edgeq.conversion.prepare import (
@@ -83,7 +84,7 @@ def convert_model(
         proof = prove(job, target, float_model, choose_mix(job, best.source or float_model), issues)
         quality = measure_result(job, float_model, plan, target, issues)
         ways_out: tuple[WayOut, ...] = ()
-        if quality is not None and is_lost(quality):
+        if quality is not None and is_lost(quality) and find_doubt(issues) is None:
             command = partial(
                 convert_command, model, output,
                 data=data, test_data=test_data, preprocess=preprocess,

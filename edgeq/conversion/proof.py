@@ -20,6 +20,7 @@ from edgeq.accuracy.verdict import (
     unproven_budget,
     worst_sqnr_db,
 )
+from edgeq.conversion.feeding import find_doubt
 from edgeq.conversion.file_metadata import joined_file
 from edgeq.conversion.plan import CHECK_SAMPLES, MAX_UNHELD, Job, SamplePlan
 from edgeq.converters.lowering import lower
@@ -116,7 +117,7 @@ def measure_result(
     quality = _measure(
         job, float_file, target, pairs, is_held_out=plan.is_held_out, scorers=scorers
     )
-    issues += _doubts(quality, job.options.max_drop_points)
+    issues += _doubts(quality, job.options.max_drop_points, find_doubt(issues))
     return quality
 
 
@@ -137,15 +138,23 @@ def _measure(
         ) from error
 
 
-def _doubts(quality: Quality, budget: float | None) -> list[Issue]:
-    """Return the warnings about the quality; `budget` is the value of `--max-drop`, in points."""
+def _doubts(quality: Quality, budget: float | None, fed: Issue | None) -> list[Issue]:
+    """Return the warnings about the quality.
+
+    Args:
+        budget: the value of `--max-drop`, in points.
+        fed: a doubt about how the model is fed.
+    """
     found = []
     if (unproven := unproven_budget(quality, budget)) is not None:
         found.append(make_issue("convert.few_samples", unproven))
     found += float_doubts(quality)
     verdict, reasons = judge_comparison(quality, None)
     if verdict == "no":
-        lost = f"The quality is low: {reasons[0]}; `edgeq compare` on more samples measures it."
+        way = "`edgeq compare` on more samples measures it"
+        if fed is not None:
+            way = f"first correct how the samples are fed [{fed.code}]"
+        lost = f"The quality is low: {reasons[0]}; {way}."
         found.append(make_issue("convert.low_quality", lost))
     return found
 

@@ -16,7 +16,13 @@ from edgeq.accuracy.inference import Interface, read_interface
 from edgeq.accuracy.paired_runs import make_scorers, measure_quality
 from edgeq.children.child import Child, time_limit_s
 from edgeq.comparison.pairing import find_differences, open_pair, refer_baseline
-from edgeq.conversion.feeding import inherited_doubts, known_classes, read_makers, was_held_out
+from edgeq.conversion.feeding import (
+    find_doubt,
+    inherited_doubts,
+    known_classes,
+    read_makers,
+    was_held_out,
+)
 from edgeq.conversion.file_metadata import read_decoding, read_preprocessing
 from edgeq.conversion.remedies import selector
 from edgeq.conversion.ways_out import open_reconverter
@@ -68,6 +74,9 @@ def debug_pair(
         report, culprits = _inspect(baseline, candidate, data, on_progress=on_progress, **options)
         if not try_remedies or not any(cause.changes for item in culprits for cause in item.causes):
             return report
+        if (doubt := find_doubt(report.issues)) is not None:
+            untried = f"first correct how the samples are fed: {doubt.message} [{doubt.code}]"
+            return replace(report, untried=untried)
         try:
             with open_reconverter(
                 candidate, baseline=baseline, data=data, preprocess=report.preprocessing,

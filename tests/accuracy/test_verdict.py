@@ -317,7 +317,8 @@ def test_two_models_that_guess_prove_nothing() -> None:
     assert verdict == "check"
     assert reasons[1] == (
         "The float model's own accuracy, 25.00 %, is not proven to be above chance (25 % for 4 "
-        "classes): check labels and preprocessing"
+        "classes): check the order of the classes, and the colours and the scale (--preprocess "
+        "channels=bgr, scale=1/255)"
     )
 
 

@@ -26,6 +26,7 @@ from edgeq.errors import (
     GateError,
     QuantizationError,
 )
+from edgeq.issues import make_issue
 from edgeq.render.conversion import show_conversion
 from edgeq.tflite import flatbuffer
 from edgeq.values import (
@@ -460,7 +461,8 @@ def test_what_is_doubtful_about_the_quality_is_told(measured: Measured) -> None:
     assert (chance.code, chance.message) == (
         "convert.float_at_chance",
         "The float model's own accuracy, 27.00 %, is not proven to be above chance (25 % for 4 "
-        "classes): check labels and preprocessing.",
+        "classes): check the order of the classes, and the colours and the scale (--preprocess "
+        "channels=bgr, scale=1/255).",
     )
     measured.quality = replace(measured.quality, drop_points=Interval(3.0, 2.0, 4.0))
     again, lost = result_of(plan)[1]
@@ -469,6 +471,11 @@ def test_what_is_doubtful_about_the_quality_is_told(measured: Measured) -> None:
         "convert.low_quality",
         "The quality is low: accuracy drop +3.00 points (95 % interval +2.00 to +4.00): proven "
         "above 1 point; `edgeq compare` on more samples measures it.",
+    )
+    issues = [make_issue("data.not_normalized", "It is fed 0 to 255.")]
+    proof.measure_result(job(), float_model(), plan, Path("int8.tflite"), issues)
+    assert issues[-1].message.endswith(
+        "above 1 point; first correct how the samples are fed [data.not_normalized]."
     )
 
 

@@ -84,7 +84,8 @@ def test_a_doubt_is_told_everywhere(int8_mobilenet: Path) -> None:
     dim = (images() // 20).astype(np.uint8)  # an exposure that the model has not seen
     made = make_package(int8_mobilenet, "python", data={"image": dim}, vectors=2)
     (warning,) = made.warnings
-    assert warning.endswith("it looks normalized before the model does it. (data.normalized_twice)")
+    assert "it looks normalized before the model does it; leave scale, " in warning
+    assert warning.endswith("or give raw samples. (data.normalized_twice)")
     assert json.loads(made.files["manifest.json"])["warnings"] == [warning]
     for path in ("README.md", "MODEL_CARD.md"):
         assert "it looks normalized before the model does it" in made.files[path].decode()

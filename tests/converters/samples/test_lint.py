@@ -103,6 +103,9 @@ MNIST = InputHints("x", rescaling=(1 / 0.3081, -0.1307 / 0.3081))  # of 0 to 1
 DECIBELS = InputHints("x", rescaling=(1 / 15, 40 / 15))
 
 
+OUT = "; leave scale, offset, mean and std of --preprocess out, or give raw samples."
+
+
 @pytest.mark.parametrize(
     ("array", "hint", "code", "message"),
     [
@@ -111,14 +114,14 @@ DECIBELS = InputHints("x", rescaling=(1 / 15, 40 / 15))
             RESCALING,
             "data.normalized_twice",
             "Input 'x' is fed 0 to 1, but the model expects 0 to 255 (the model begins with "
-            "Rescaling(1/255)): it looks normalized before the model does it.",
+            "Rescaling(1/255)): it looks normalized before the model does it" + OUT,
         ),
         (
             PIXELS / 127.5 - 1,
             SYMMETRIC,
             "data.normalized_twice",
             "Input 'x' is fed -1 to 1, but the model expects 0 to 255: "
-            "it looks normalized before the model does it.",
+            "it looks normalized before the model does it" + OUT,
         ),
         (
             PIXELS - 128,
@@ -132,21 +135,21 @@ DECIBELS = InputHints("x", rescaling=(1 / 15, 40 / 15))
             IMAGENET,
             "data.normalized_twice",
             "Input 'x' is fed 0 to 1, but the model expects -58.2143 to 298.929: "
-            "it looks normalized before the model does it.",
+            "it looks normalized before the model does it" + OUT,
         ),
         (
             PIXELS / 127.5 - 1,
             CAFFE,
             "data.normalized_twice",
             "Input 'x' is fed -1 to 1, but the model expects 0 to 229.6: "
-            "it looks normalized before the model does it.",
+            "it looks normalized before the model does it" + OUT,
         ),
         (
             PIXELS,
             MNIST,
             "data.not_normalized",
             "Input 'x' is fed 0 to 255, but the model expects -0.7936 to 1.055: "
-            "it looks not normalized.",
+            "it looks not normalized; declare its preprocessing, such as --preprocess scale=1/255.",
         ),
         (
             PIXELS * 1.4,
@@ -158,7 +161,8 @@ DECIBELS = InputHints("x", rescaling=(1 / 15, 40 / 15))
             PIXELS,
             InputHints("x", expects=(-1.0, 1.0)),
             "data.not_normalized",
-            "Input 'x' is fed 0 to 255, but the model expects -1 to 1: it looks not normalized.",
+            "Input 'x' is fed 0 to 255, but the model expects -1 to 1: it looks not normalized; "
+            "declare its preprocessing, such as --preprocess scale=1/127.5,offset=-1.",
         ),
         (
             PIXELS,
@@ -219,7 +223,7 @@ def test_the_range_of_other_inputs_than_images_is_on_both_sides_of_zero(shape):
     assert lint(SOUND, sound, spec=spec) == ()
     message = (
         f"Input 'x' is fed {NORMAL.min():g} to {NORMAL.max():g}, but the model expects -32768 to "
-        "32768: it looks normalized before the model does it."
+        "32768: it looks normalized before the model does it" + OUT
     )
     assert lint(NORMAL, sound, spec=spec) == (make_issue("data.normalized_twice", message),)
     assert lint(NORMAL, InputHints("x", rescaling=(16.0, 0.0)), spec=spec) == ()  # by sqrt(256)
