@@ -316,10 +316,8 @@ def _lint_range(hint: InputHints, expects: tuple[float, float], tally: _Tally) -
             "--preprocess out, or give raw samples"
         )
     elif ratio > _SCALE_FACTOR:
-        code, sentence = (
-            "data.not_normalized",
-            f"it looks not normalized; {_declare(low, high, tally)}",
-        )
+        code = "data.not_normalized"
+        sentence = f"it looks not normalized; {_declare(low, high, tally)}"
     elif min(tally.low - low, high - tally.high) >= -0.25 * (high - low):
         return []
     why = f" ({hint.why})" if hint.why else ""

@@ -209,8 +209,8 @@ def float_doubts(quality: Quality) -> tuple[Issue, ...]:
     if low <= 100 / classes and accuracy < 200 / classes:
         text = (
             f"The float model's own accuracy, {accuracy:.2f} %, is not proven to be above chance "
-            f"({100 / classes:.3g} % for {classes} classes): check the order of the classes, and the "
-            "colours and the scale (--preprocess channels=bgr, scale=1/255)."
+            f"({100 / classes:.3g} % for {classes} classes): check the order of the classes, "
+            "and the colours and the scale (--preprocess channels=bgr, scale=1/255)."
         )
         found.append(make_issue("convert.float_at_chance", text))
     return tuple(found)
