@@ -126,7 +126,8 @@ def choose(routes: Mapping[str, Callable[[], Made]], good_db: float) -> tuple[st
     if not made:
         raise next(iter(failed.values()))
     best = max(made, key=lambda route: made[route].sqnr_db)
-    others = [f"{route} failed: {error.message.rstrip('.')}" for route, error in failed.items()]
+    reasons = {error.message.rstrip("."): route for route, error in reversed(failed.items())}
+    others = [f"{route} failed: {reason}" for reason, route in reversed(reasons.items())]
     others += [
         f"{route} has {own.sqnr_db:.0f} dB instead of {made[best].sqnr_db:.0f}"
         for route, own in made.items()
