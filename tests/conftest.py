@@ -8,7 +8,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 from click.testing import CliRunner
@@ -153,10 +153,17 @@ def _shared_tensorflow() -> Iterator[None]:
         end(process, None, None, None)
 
 
+class _Current:
+    """The shared child as it is now: a test may have ended the one that ran before."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(TensorFlowProcess(), name)
+
+
 @pytest.fixture(scope="session")
 def tensorflow() -> TensorFlowProcess:
     """The child with TensorFlow of this process."""
-    return TensorFlowProcess()
+    return cast(TensorFlowProcess, _Current())
 
 
 Lower = Callable[..., FloatModel]
