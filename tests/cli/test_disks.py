@@ -194,7 +194,7 @@ def test_a_full_temporary_folder_is_told(
 ) -> None:
     assert tempfile.gettempdir() == str(temporary)
     fill(temporary)
-    out = tmp_path / ("out.tflite" if command == "convert" else "out")
+    out = tmp_path / {"convert": "out.tflite", "package": "out"}.get(command, "out.json")
     status, said = run(capsys, *COMMANDS[command](out, model, data))
     assert status == 1
     require_one_sentence(said, f"The folder for temporary files, {temporary}, cannot be used:")

@@ -107,13 +107,6 @@ def test_an_output_does_not_replace_a_record(compared: Record, policy: Path) -> 
     assert Path(compared.path).read_bytes() == before
 
 
-def test_two_outputs_do_not_share_a_file(compared: Record, policy: Path, tmp_path: Path) -> None:
-    twice = tmp_path / "x"
-    done = gate(compared.path, "--policy", policy, "--junit", twice, "--markdown", twice)
-    assert str(done.exception) == f"Two outputs would go to {twice}. Name two files."
-    assert not twice.exists()
-
-
 def test_python_callers_have_the_same_function(compared: Record, policy: Path) -> None:
     result = edgeq.gate([compared.path], policy)
     assert (result.verdict, [rule.rule for rule in result.rules]) == (

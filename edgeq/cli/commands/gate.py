@@ -9,7 +9,6 @@ import click
 
 from edgeq.cli.options import emit, guard_output, output_options, record_option
 from edgeq.cli.words import example
-from edgeq.errors import UsageError
 from edgeq.files import storage
 from edgeq.gating.gate import gate
 from edgeq.records.reading import record_file
@@ -48,10 +47,6 @@ def command(paths: tuple[Path, ...], **given: Any) -> int:
     guard_output(given["output"], *sources)
     guard_output(given["junit"], *sources, ending=".xml", what="XML", option="--junit")
     guard_output(given["markdown"], *sources, ending=".md", what="Markdown", option="--markdown")
-    outputs = [given[name] for name in ("output", "junit", "markdown") if given[name] is not None]
-    for number, output in enumerate(outputs):
-        if output.resolve() in (other.resolve() for other in outputs[:number]):
-            raise UsageError(f"Two outputs would go to {output}.", hint="Name two files.")
     result = gate(paths, given["policy"], baseline=given["baselines"])
     for output, write in ((given["junit"], gate_junit), (given["markdown"], gate_markdown)):
         if output is not None:
