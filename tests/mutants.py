@@ -80,7 +80,10 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "parts": ("edgeq/accuracy/parts.py", ("tests/accuracy/test_parts.py",)),
     "columns": ("edgeq/accuracy/columns.py", ("tests/accuracy/test_columns.py",)),
     "class_names": ("edgeq/accuracy/class_names.py", ("tests/accuracy/test_class_names.py",)),
-    "class_order": ("edgeq/accuracy/class_order.py", ("tests/accuracy/test_class_order.py",)),
+    "renamed_classes": (
+        "edgeq/accuracy/renamed_classes.py",
+        ("tests/accuracy/test_renamed_classes.py",),
+    ),
     "quantmath": ("edgeq/tflite/quantmath.py", ("tests/tflite/test_quantmath.py",)),
     "catalogue": ("edgeq/metrics/catalogue.py", _METRICS),
     "classification": ("edgeq/metrics/classification.py", _METRICS),

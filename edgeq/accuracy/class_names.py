@@ -5,6 +5,7 @@ Names become indices in alphabetical order, so one class too few or too many shi
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from edgeq.wording import list_some
 Known = tuple[str, Sequence[str]]  # a data set of the model, and its names of the classes
 
 _INDICES = "Give the model's class indices as labels: y in an .npz, (sample, index) pairs."
+_NUMBERED = re.compile(r"\d+[\W_]+(\w.*)")
 _MOST_TYPED = 8  # folders in one command of a hint
 
 
@@ -54,7 +56,7 @@ def unclear_names(
     for source, theirs in known:
         if len(theirs) not in widths or _are_numbers(names) or _are_numbers(theirs):
             continue
-        if [*map(_plain, names)] == [*map(_plain, theirs)]:
+        if bare_names(names) == bare_names(theirs):
             return None
         if not set(names) & set(theirs):
             reason = (
@@ -107,10 +109,12 @@ def _are_numbers(names: Sequence[str]) -> bool:
     return all(name.isdecimal() for name in names)
 
 
-def _plain(name: str) -> str:
-    """A name in small letters and digits, without numbers in front, as of 0-T-shirt."""
-    letters = "".join(letter for letter in name.casefold() if letter.isalnum())
-    return letters.lstrip("0123456789") or letters
+def bare_names(names: Sequence[str]) -> list[str]:
+    """Names without case, punctuation, and the number before each, if all have one."""
+    matches = [_NUMBERED.fullmatch(text) for text in names]
+    bare = [match[1] for match in matches if match is not None]
+    chosen = bare if len(set(bare)) == len(names) else names
+    return [re.sub(r"[\W_]+", "", text.casefold()) or text for text in chosen]
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeq.accuracy.class_order import renamed_accuracy
 from edgeq.accuracy.columns import Columns
 from edgeq.accuracy.parts import PartMeter
+from edgeq.accuracy.renamed_classes import renamed_accuracy
 from edgeq.errors import DataError
 from edgeq.metrics.classification import class_labels, is_right, pick_output
 from edgeq.metrics.intervals import count_pairs, drop_interval

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from edgeq.records.reading import read_record
 from edgeq.tflite.model_file import parse_model, read_model
 from edgeq.values import EthosFit
 from edgeq.values.fitting import ETHOS_FIGURES
+from tests.fit.installations import install
 from tests.tiny_models import INT8, add_one, graph, model, operator, tensor
 from tests.tiny_models import Operator as Op
 
@@ -149,12 +149,7 @@ def compile_by_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Mapping[str, str], Sequence[str]], EthosFit]:
     """Compile with a release 99 of Vela, which writes these columns into these files."""
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec "{sys.executable}" -S "$@"\n')
-    python.chmod(0o755)
-    about = tmp_path / "ethos_u_vela-99.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: ethos-u-vela\nVersion: 99\n")
+    python = install(tmp_path, "ethos-u-vela", "-S")
     (tmp_path / "ethosu" / "vela").mkdir(parents=True)
     monkeypatch.setenv(vela.VARIABLE, str(python))
 

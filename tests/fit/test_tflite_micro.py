@@ -14,6 +14,7 @@ from edgeq.children.other_python import OtherPython
 from edgeq.errors import MissingExtraError, PackageError, RefusedModelError
 from edgeq.fit import tflite_micro as micro
 from edgeq.tflite import flatbuffer
+from tests.fit.installations import install
 from tests.tiny_models import (
     Operator,
     add_one,
@@ -147,13 +148,7 @@ def test_an_installation_that_cannot_be_imported_refuses_no_model(
     without: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """`fit` takes a refusal for the answer "no"."""
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
-    about = tmp_path / "tflite_micro-99.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tflite-micro\nVersion: 99\n")
-    without.setenv(micro.VARIABLE, str(python))
+    without.setenv(micro.VARIABLE, str(install(tmp_path, "tflite-micro")))
     with pytest.raises(PackageError) as caught:
         micro.run(add_one(), [[ONE]], 1, shown_as="m.tflite")
     assert not isinstance(caught.value, RefusedModelError)

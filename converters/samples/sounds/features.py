@@ -183,13 +183,18 @@ def compute_features(sound: FrontEnd, wave: NDArray[Any]) -> Real:
     Returns:
         float32 [frames, values].
     """
-    starts = np.arange((len(wave) - sound.window) // sound.hop + 1) * sound.hop
+    starts = np.arange(frame_count(sound, len(wave))) * sound.hop
     size = max(1, _BLOCK_POINTS // sound.fft)
     blocks = [
         _features(sound, wave[starts[i : i + size, np.newaxis] + np.arange(sound.window)])
         for i in range(0, len(starts), size)
     ]
     return np.concatenate(blocks)
+
+
+def frame_count(sound: FrontEnd, samples: int) -> int:
+    """Number of whole frames in a sound with so many samples, at least `sound.window`."""
+    return (samples - sound.window) // sound.hop + 1
 
 
 def _features(sound: FrontEnd, frames: NDArray[Any]) -> Real:

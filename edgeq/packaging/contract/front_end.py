@@ -91,7 +91,7 @@ def compute(sound: FrontEnd, wave: NDArray[Any], dtype: type[np.floating[Any]]) 
 def _in_blocks(
     sound: FrontEnd, tables: Tables, wave: NDArray[Any], dtype: type[np.floating[Any]]
 ) -> NDArray[Any]:
-    starts = np.arange((len(wave) - sound.window) // sound.hop + 1) * sound.hop
+    starts = np.arange(features.frame_count(sound, len(wave))) * sound.hop
     size, offsets = max(1, _BLOCK_POINTS // sound.fft), np.arange(sound.window)
     return np.concatenate(
         [

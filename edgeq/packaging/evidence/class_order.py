@@ -7,9 +7,9 @@ would show wrong words under right figures.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from edgeq.accuracy.class_names import bare_names
 from edgeq.errors import UsageError
 from edgeq.escaping import printable
 from edgeq.packaging.contract.results import label_boxes, plan_boxes
@@ -17,7 +17,6 @@ from edgeq.packaging.contract.values import Contract
 from edgeq.records.parts import split
 from edgeq.records.reading import Record
 
-_NUMBERED = re.compile(r"\d+[\W_]+(\w.*)")
 Scored = tuple[str, Sequence[str]]  # who scored, and its names of the classes
 
 
@@ -99,7 +98,7 @@ def find_unproven(contract: Contract, scored: Iterable[Scored]) -> list[str]:
         for whose, labels in named_classes(contract)
         if len(labels) == len(names)
         and list(names) != [str(index) for index in range(len(names))]
-        and set(_bare(labels)).isdisjoint(_bare(names))
+        and set(bare_names(labels)).isdisjoint(bare_names(names))
     ]
 
 
@@ -128,17 +127,9 @@ def _first_moved(labels: Sequence[str], names: Sequence[str]) -> tuple[int, int]
     """
     if len(labels) != len(names):
         return None
-    ours, theirs = _bare(labels), _bare(names)
+    ours, theirs = bare_names(labels), bare_names(names)
     indices = {text: index for index, text in enumerate(theirs)}
     for index, text in enumerate(ours):
         if text != theirs[index] and text in indices:
             return index, indices[text]
     return None
-
-
-def _bare(names: Sequence[str]) -> list[str]:
-    """Names without case, punctuation, and the number before each, if all have one."""
-    matches = [_NUMBERED.fullmatch(text) for text in names]
-    bare = [match[1] for match in matches if match is not None]
-    chosen = bare if len(set(bare)) == len(names) else names
-    return [re.sub(r"[\W_]+", "", text.casefold()) or text for text in chosen]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from edgeq.converters.samples.sounds.features import frame_count
 from edgeq.converters.samples.sounds.front_end import format_front_end
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.front_end import make_tables
@@ -31,7 +32,7 @@ def describe_sound(item: InputContract) -> dict[str, Any] | None:
         "hop": sound.hop,
         "fft": sound.fft,
         "odd": tables.odd,
-        "frames": (item.sound_length - sound.window) // sound.hop + 1,
+        "frames": frame_count(sound, item.sound_length),
         "samples": item.sound_length,
         "takes_roots": "true" if sound.power == 1 else "false",
         "floor": repr(float(sound.floor)),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeq.converters.samples.sounds.features import frame_count
 from edgeq.converters.samples.sounds.front_end import format_front_end, size_of
 from edgeq.errors import PackageError
 from edgeq.packaging.contract import naming
@@ -58,7 +59,7 @@ def _describe(item: InputContract, sound: FrontEnd, golden: Golden) -> Described
         "sound": sound,
         "odd": tables.odd,
         "samples": item.sound_length,
-        "frames": (item.sound_length - sound.window) // sound.hop + 1,
+        "frames": frame_count(sound, item.sound_length),
         "size": size_of(sound),
         "scratch_bytes": 4 * (2 * sound.fft + (sound.bands if sound.coefficients else 0)),
         "floor": literals.number32(sound.floor),

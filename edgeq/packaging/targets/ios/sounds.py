@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from edgeq.converters.samples.sounds.features import frame_count
 from edgeq.converters.samples.sounds.front_end import format_front_end
 from edgeq.packaging.contract import naming
 from edgeq.packaging.contract.front_end import make_tables
@@ -35,7 +36,7 @@ def describe_sound(item: InputContract) -> dict[str, Any] | None:
         "fft": sound.fft,
         "odd": tables.odd,
         "levels": (sound.fft // tables.odd).bit_length() - 1,
-        "frames": (item.sound_length - sound.window) // sound.hop + 1,
+        "frames": frame_count(sound, item.sound_length),
         "takesRoots": "true" if sound.power == 1 else "false",
         "floor": repr(float(sound.floor)),
     }

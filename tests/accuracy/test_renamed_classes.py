@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeq.accuracy.class_order import renamed_accuracy
 from edgeq.accuracy.quality_meter import QualityMeter
+from edgeq.accuracy.renamed_classes import renamed_accuracy
 from edgeq.accuracy.verdict import float_doubts, judge_comparison
 from edgeq.values import TensorSpec
 
