@@ -367,7 +367,9 @@ def test_a_history_without_the_model_says_so(one_model: dict[str, Path], tmp_pat
 
 
 def test_the_ending_decides_the_form(one_model: dict[str, Path], tmp_path: Path) -> None:
-    for name, start in (("r.html", "<!doctype html>"), ("r.md", "### "), ("r.json", "{")):
+    page, text = "<!doctype html>", "### "
+    starts = {"r.html": page, "r.htm": page, "r.md": text, "r.markdown": text, "r.json": "{"}
+    for name, start in starts.items():
         done = run("report", one_model["compare"], "-o", tmp_path / name)
         assert done.exception is None
         assert done.stdout.splitlines()[-1] == f"Wrote {tmp_path / name}"

@@ -54,7 +54,9 @@ def command(
         raise UsageError("A page needs a file.", hint="Name one: -o report.html; or - for stdout.")
     chosen = form or format_of(output)
     sources = (*_named_in(paths), database)
-    guard_output(output, *sources, ending=f".{chosen}", what=f"a report in the format {chosen}")
+    # Without --format the ending chose: .htm is one of HTML, too.
+    ending = f".{form}" if form or output is None else output.suffix.lower()
+    guard_output(output, *sources, ending=ending, what=f"a report in the format {chosen}")
     report = make_report(paths, trends=trends or database is not None, history=database)
     if output is None:
         hand_over(render_report(report, chosen))
